@@ -1,0 +1,1 @@
+"""PostgreSQL migrations in plain SQL."""
