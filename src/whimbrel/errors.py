@@ -11,6 +11,7 @@ WhimbrelError
 │   └── Unsettled          an autocommit migration was interrupted and needs a decision
 ├── ClusterError           the embedded PostgreSQL cannot be started, stopped or found
 ├── ConnectionFailed       no connection to the database could be made, or it was lost
+│   └── MissingDatabase    the server answered, and has no database of that name
 ├── LockNotObtained        another run, or another session's transaction, is in the way
 ├── StatementFailed        the server refused a statement; nothing of its migration remains
 └── Interrupted            SIGINT or SIGTERM arrived; the statement was cancelled
@@ -114,6 +115,10 @@ class ClusterError(WhimbrelError):
 
 class ConnectionFailed(WhimbrelError):
     """No connection to the database could be made, or it was lost."""
+
+
+class MissingDatabase(ConnectionFailed):
+    """The server answered, and has no database of that name."""
 
 
 class LockNotObtained(WhimbrelError):

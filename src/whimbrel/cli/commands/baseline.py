@@ -1,0 +1,38 @@
+"""whimbrel baseline"""
+
+from __future__ import annotations
+
+import click
+
+from whimbrel.cli import render
+from whimbrel.cli.options import Invocation, common, runs
+
+
+@click.command("baseline")
+@click.argument("version", type=click.IntRange(0))
+@runs
+@common
+def command(invocation: Invocation, version: int) -> None:
+    """Record every migration up to VERSION as applied, without running it.
+
+    For a database that was made in another way and already is what these migrations make.
+
+    \b
+    Example:
+      whimbrel baseline 1          the database has the initial schema already
+    """
+    from whimbrel.execution import operations
+    from whimbrel.execution.opening import open_session
+
+    source = operations.open_source(invocation.config.migrations)
+    with (
+        open_session(invocation.config) as session,
+        render.reporter(as_json=invocation.as_json, is_quiet=invocation.is_quiet) as reporter,
+    ):
+        migrations = operations.baseline(session, source, version, emit=reporter.handle)
+    if invocation.as_json:
+        from whimbrel.cli.documents import document, dump, migration_form
+
+        render.say(dump(document("baseline", recorded=[migration_form(each) for each in migrations])))
+    elif not invocation.is_quiet:
+        render.say(f"Recorded {render.count(len(migrations), 'migration')} as applied; nothing was run.")

@@ -1,0 +1,60 @@
+"""whimbrel down"""
+
+from __future__ import annotations
+
+import click
+
+from whimbrel.cli import render
+from whimbrel.cli.options import Invocation, common, confirm, runs
+
+
+@click.command("down")
+@click.argument("version", type=click.IntRange(0), required=False)
+@click.option("--plan", "is_plan", is_flag=True, help="Show what would run, and change nothing.")
+@click.option("--yes", "-y", "is_confirmed", is_flag=True, help="Do not ask. Needed where there is no terminal.")
+@runs
+@common
+def command(invocation: Invocation, version: int | None, is_plan: bool, is_confirmed: bool) -> None:
+    """Undo the last migration, or everything above VERSION; VERSION itself stays.
+
+    Migrations are undone in the reverse of the order in which they were applied. A migration without a down file stops
+    the command before anything is undone. The tables that would be dropped are shown with their rows.
+
+    \b
+    Examples:
+      whimbrel down                undo the last migration
+      whimbrel down 1              undo everything above version 1
+      whimbrel down 0              undo everything
+      whimbrel down 1 --plan       show it, and change nothing
+    """
+    from whimbrel.cli.commands._run import run, show_plan
+    from whimbrel.execution import operations
+    from whimbrel.execution.loss import find_losses
+    from whimbrel.execution.opening import open_session
+    from whimbrel.execution.task import Action
+    from whimbrel.plan import plan_down
+    from whimbrel.source import read_migrations
+
+    source = read_migrations(invocation.config.migrations)
+    with open_session(invocation.config) as session:
+        plan, tasks = operations.make_tasks(
+            session, source, Action.DOWN, lambda states, stored: plan_down(states, stored, version)
+        )
+        losses = find_losses(session.connection, tasks)
+        if is_plan:
+            show_plan(invocation, plan, tasks, losses)
+            return
+        if tasks and not invocation.as_json and not invocation.is_quiet:
+            names = ", ".join(render.file_label(task.step) for task in tasks)
+            render.say(f"{session.label}: {render.count(len(tasks), 'migration')} to undo: {names}")
+            for loss in losses:
+                render.say(f"  {render.paint('drops', 'red')}  {render.show_loss(loss)}")
+        if tasks:
+            confirm(f"Undo {render.count(len(tasks), 'migration')}?", is_confirmed=is_confirmed)
+        run(
+            invocation,
+            lambda emit: operations.down(session, source, to=version, emit=emit),
+            lambda result: (
+                f"Undid {render.count(len(result.finished), 'migration')}." if result.finished else "Nothing to undo."
+            ),
+        )

@@ -1,0 +1,81 @@
+"""The options that commands share, and what they give: an Invocation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from whimbrel.config import Config, read_config
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What every command is called with: the configuration, and how to talk."""
+
+    config: Config
+    as_json: bool
+    is_quiet: bool
+
+
+_FLAGS = ("database", "migrations", "seeds", "history_table", "lock_timeout", "statement_timeout", "lock_wait")
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--database", metavar="URL", help="A URL, a libpq connection string, or embedded:PATH."),
+    click.option("--migrations", metavar="DIR", help="The directory of the migrations."),
+    click.option("--history-table", metavar="NAME", help="The history table, by default public.schema_migrations."),
+    click.option("--config", "config_file", metavar="FILE", help="The configuration file, by default whimbrel.toml."),
+    click.option("--json", "as_json", is_flag=True, help="Write JSON: one document, or one event a line."),
+    click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Say nothing but errors."),
+)
+
+_RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--lock-timeout", metavar="TIME", help="How long a statement waits for a table's lock (5s)."),
+    click.option("--statement-timeout", metavar="TIME", help="How long a statement may run (0: no limit)."),
+    click.option("--lock-wait", metavar="TIME", help="How long to wait for another run to end (1min)."),
+)
+
+
+def common(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Add the options of every command; the function is given an Invocation first."""
+
+    @wraps(function)
+    def invoke(**values: Any) -> int | None:
+        flags = {name: values.pop(name) for name in _FLAGS if name in values}
+        file: str | None = values.pop("config_file")
+        as_json: bool = values.pop("as_json")
+        is_quiet: bool = values.pop("is_quiet")
+        config = read_config(flags, file=Path(file) if file else None)
+        return function(Invocation(config, as_json, is_quiet), **values)
+
+    return _decorated(invoke, _OPTIONS)
+
+
+def runs(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Add the options of a command that changes the database; to be put above `common`."""
+    return _decorated(function, _RUN_OPTIONS)
+
+
+def _decorated(
+    function: Callable[..., int | None], options: tuple[Callable[[Any], Any], ...]
+) -> Callable[..., int | None]:
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def confirm(question: str, *, is_confirmed: bool) -> None:
+    """Ask on the terminal. Raises ConfigError where there is no terminal, click.Abort for a no."""
+    import sys
+
+    from whimbrel.errors import ConfigError
+
+    if is_confirmed:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConfigError("this has to be confirmed, and there is no terminal to ask on", hint="Add --yes.")
+    click.confirm(question, abort=True, err=True)

@@ -1,0 +1,196 @@
+"""File, `.env`, environment and flags → one frozen Config that knows where each value came from."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+
+from whimbrel.errors import ConfigError
+
+FILE_NAME = "whimbrel.toml"
+_DURATION = re.compile(r"\d+\s*(us|ms|s|min|h|d)?")
+_TABLE = re.compile(r"(?:([a-z_][a-z0-9_$]*)\.)?([a-z_][a-z0-9_$]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be configured. Paths are absolute; durations are PostgreSQL's ("5s", "0" for none).
+
+    `database` is anything that libpq accepts, `embedded:PATH`, or None: libpq's own defaults and PG* variables then
+    decide. `origins` says for each value that is no default where it came from. The repr shows no password.
+    """
+
+    root: Path
+    database: str | None = field(default=None, repr=False)
+    migrations: Path = Path("migrations")
+    seeds: Path = Path("seeds")
+    history_table: str = "public.schema_migrations"
+    search_path: str = "public"
+    lock_timeout: str = "5s"
+    statement_timeout: str = "0"
+    lock_wait: str = "1min"
+    out_of_order: str = "apply"
+    origins: Mapping[str, str] = field(default_factory=dict[str, str])
+    # PG* variables of `.env`, which libpq itself would not see.
+    variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+    @property
+    def history_schema(self) -> str:
+        """The schema of the history table."""
+        return self.history_table.split(".")[0]
+
+    @property
+    def history_name(self) -> str:
+        """The name of the history table without its schema."""
+        return self.history_table.split(".")[1]
+
+
+KEYS = tuple(each.name for each in fields(Config) if each.name not in ("root", "origins", "variables"))
+
+
+def read_config(
+    flags: Mapping[str, str | None],
+    *,
+    file: Path | None = None,
+    directory: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Read the configuration: defaults, then `whimbrel.toml`, `.env`, the environment, and flags, in rising order.
+
+    The file is looked for in `directory` (by default the current one) and its parents unless `file` names it; `.env` is
+    read beside it. Paths are relative to where they were written: those in a file to its folder, others to the current
+    folder. Raises ConfigError for an unknown key or a value that makes no sense.
+    """
+    here = (directory or Path.cwd()).absolute()
+    environment = os.environ if environment is None else environment
+    path = file.absolute() if file is not None else _find(here)
+    if file is not None and not file.is_file():
+        raise ConfigError(f"configuration file {file} does not exist")
+    root = path.parent if path is not None else here
+    values: dict[str, str] = {}
+    origins: dict[str, str] = {}
+
+    def take(found: Mapping[str, str], origin: str, base: Path) -> None:
+        for key, value in found.items():
+            values[key] = _checked(key, value, base, origin)
+            origins[key] = origin
+
+    if path is not None:
+        take(_read_file(path), path.name if path.parent == here else str(path), path.parent)
+    dotenv = _read_env(root / ".env")
+    take(_from_variables(dotenv), ".env", root)
+    take(_from_variables(environment), "environment", here)
+    take({key: value for key, value in flags.items() if value is not None}, "command line", here)
+    return Config(
+        root=root,
+        database=values.get("database"),
+        migrations=Path(values.get("migrations", str(root / "migrations"))),
+        seeds=Path(values.get("seeds", str(root / "seeds"))),
+        origins=origins,
+        variables={name: value for name, value in dotenv.items() if name.startswith("PG") and name not in environment},
+        **{key: values[key] for key in KEYS if key in values and key not in ("database", "migrations", "seeds")},
+    )
+
+
+def _find(directory: Path) -> Path | None:
+    for folder in (directory, *directory.parents):
+        candidate = folder / FILE_NAME
+        if candidate.is_file():
+            return candidate
+        # A repository is a world of its own: a file further up belongs to something else.
+        if (folder / ".git").exists():
+            return None
+    return None
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    found: dict[str, str] = {}
+    for key, value in document.items():
+        if key not in KEYS:
+            close = get_close_matches(key, KEYS, n=1)
+            raise ConfigError(
+                f'{path}: unknown key "{key}"',
+                hint=f'Perhaps you meant "{close[0]}".' if close else f"The keys are: {', '.join(KEYS)}.",
+            )
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise ConfigError(f'{path}: "{key}" has to be a string')
+        found[key] = str(value)
+    return found
+
+
+_ENV_LINE = re.compile(
+    r"""\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:'([^']*)'|"((?:[^"\\]|\\.)*)"|([^\s#'"][^\n]*?)?)\s*(?:\s#.*)?"""
+)
+
+
+def _read_env(path: Path) -> dict[str, str]:
+    """Read KEY=value lines: bare up to a ` #`, in '…' as it stands, in "…" with \\n, \\" and \\\\. Nothing is run."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _ENV_LINE.fullmatch(line)
+        if match is None:
+            # The line may hold a secret: it is named, not shown.
+            raise ConfigError(f"{path}:{number}: not of the form NAME=value")
+        name, literal, quoted, bare = match.groups()
+        if quoted is not None:
+            found[name] = re.sub(r"\\(.)", lambda each: "\n" if each[1] == "n" else each[1], quoted)
+        else:
+            found[name] = literal if literal is not None else (bare or "")
+    return found
+
+
+def _from_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if variables.get("DATABASE_URL"):
+        found["database"] = variables["DATABASE_URL"]
+    for key in KEYS:
+        value = variables.get(f"WHIMBREL_{key.upper()}")
+        if value:
+            found[key] = value
+    return found
+
+
+def _checked(key: str, value: str, base: Path, origin: str) -> str:
+    match key:
+        case "migrations" | "seeds":
+            return str(base / Path(value).expanduser())
+        case "database" if value.startswith("embedded:"):
+            location, mark, options = value.removeprefix("embedded:").partition("?")
+            return f"embedded:{base / Path(location).expanduser()}{mark}{options}" if location else value
+        case "history_table":
+            match = _TABLE.fullmatch(value)
+            if match is None:
+                raise _bad_value(key, value, origin, "It is a name or schema.name in lower case.")
+            return f"{match[1] or 'public'}.{match[2]}"
+        case "lock_timeout" | "statement_timeout" | "lock_wait":
+            if not _DURATION.fullmatch(value):
+                raise _bad_value(key, value, origin, 'It is a duration such as "5s" or "2min".')
+        case "out_of_order":
+            if value not in ("apply", "refuse"):
+                raise _bad_value(key, value, origin, 'It is "apply" or "refuse".')
+        case _:
+            pass
+    return value
+
+
+def _bad_value(key: str, value: str, origin: str, hint: str) -> ConfigError:
+    return ConfigError(f'"{key}" cannot be "{value}" (from {origin})', hint=hint)

@@ -1,0 +1,69 @@
+"""A Config → an open, pinned session on its database, with the embedded PostgreSQL started if it asks for that."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from whimbrel import cluster, database, history
+from whimbrel.config import Config
+from whimbrel.database import Connection
+from whimbrel.errors import MissingDatabase
+from whimbrel.history import History, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open connection; `label` is how messages name the database, `address` holds the password."""
+
+    connection: Connection
+    config: Config
+    label: str
+    server_version: str
+
+    def read_history(self) -> History:
+        """Read the history, pinning the session's settings in the same round trip."""
+        text, parameters = database.settings_statement(
+            database.settings(self.config, self.connection.info.server_version)
+        )
+        return history.read_history(self.connection, self.config, [Record(text, tuple(parameters))])
+
+
+def find_address(config: Config) -> tuple[str, str | None]:
+    """Return the connection string of a configuration, starting the embedded PostgreSQL if that is what it names.
+
+    The second value names the embedded PostgreSQL for people, None for another server.
+    """
+    if config.database is not None and cluster.is_embedded(config.database):
+        embedded = cluster.parse_address(config.database, config.root)
+        running = cluster.start(embedded)
+        return running.conninfo(), f"embedded PostgreSQL {running.version} at {_short(embedded, config)}"
+    return database.conninfo(config.database, config.variables), None
+
+
+def _short(embedded: cluster.Embedded, config: Config) -> str:
+    try:
+        return str(embedded.data.relative_to(config.root))
+    except ValueError:
+        return str(embedded.data)
+
+
+@contextmanager
+def open_session(config: Config, *, create_database: bool = False) -> Generator[Session]:
+    """Connect to a configuration's database and close the connection at the end.
+
+    Creates the database if it is missing and `create_database` says so, or if the server is the embedded one. Raises
+    ConnectionFailed or ClusterError.
+    """
+    address, embedded = find_address(config)
+    try:
+        connection = database.connect(address)
+    except MissingDatabase:
+        if not (create_database or embedded):
+            raise
+        database.create_database(address)
+        connection = database.connect(address)
+    with connection:
+        where = f'"{connection.info.dbname}" on {embedded}' if embedded else database.describe(connection)
+        yield Session(connection, config, where, database.server_version(connection))

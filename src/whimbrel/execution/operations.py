@@ -1,0 +1,278 @@
+"""What can be done to a database's migrations: read its state, go up, go down, and correct the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import psycopg
+
+from whimbrel import database, history
+from whimbrel.config import Config
+from whimbrel.errors import PlanError, SourceError
+from whimbrel.events import Listener, RunStarted, ServerNotice, Warned, ignore
+from whimbrel.execution import transaction
+from whimbrel.execution.executor import Result, execute, prepare
+from whimbrel.execution.opening import Session
+from whimbrel.execution.task import Action, Task
+from whimbrel.migration import Direction, Migration, outline
+from whimbrel.plan import (
+    Plan,
+    State,
+    Step,
+    compare,
+    plan_baseline,
+    plan_down,
+    plan_force,
+    plan_redo,
+    plan_up,
+)
+from whimbrel.source import Source, read_migrations
+from whimbrel.statements import GRAMMAR_VERSION, ParserError, Script, read_script
+from whimbrel.statements.parser import check
+
+Planner = Callable[[list[State], dict[int, Script]], Plan]
+
+
+def read_states(session: Session, source: Source) -> list[State]:
+    """Set a directory against a database's history. Changes nothing and takes no lock."""
+    found = session.read_history()
+    return compare(source.migrations, found.applied, found.interruptions)
+
+
+def up(
+    session: Session,
+    source: Source,
+    *,
+    to: int | None = None,
+    emit: Listener = ignore,
+) -> Result:
+    """Apply what is pending, up to and with version `to`. Takes no lock where nothing is pending."""
+    return _run(session, source, "up", Action.UP, up_planner(session.config, to), emit)
+
+
+def up_planner(config: Config, to: int | None) -> Planner:
+    """Return the function that plans an up for some states."""
+
+    def plan(states: list[State], stored: dict[int, Script]) -> Plan:
+        del stored
+        return plan_up(states, to, refuse_late=config.out_of_order == "refuse")
+
+    return plan
+
+
+def down(session: Session, source: Source, *, to: int | None = None, emit: Listener = ignore) -> Result:
+    """Undo the last migration, or everything above version `to`."""
+    return _run(session, source, "down", Action.DOWN, lambda states, stored: plan_down(states, stored, to), emit)
+
+
+def redo(session: Session, source: Source, *, version: int | None = None, emit: Listener = ignore) -> Result:
+    """Undo a version, by default the last one, and apply it again."""
+    return _run(session, source, "redo", Action.UP, lambda states, stored: plan_redo(states, stored, version), emit)
+
+
+def force(session: Session, source: Source, version: int, *, emit: Listener = ignore) -> Result:
+    """Run a version's up script again: its record is removed and written anew in the script's own transaction."""
+    return _run(session, source, "force", Action.FORCE, lambda states, _: plan_force(states, version), emit)
+
+
+def make_tasks(session: Session, source: Source, action: Action, planner: Planner) -> tuple[Plan, tuple[Task, ...]]:
+    """Plan and read the scripts through, for a plan that is shown and not run. Changes nothing."""
+    states = read_states(session, source)
+    plan = planner(states, _stored_downs(session, states))
+    tasks = prepare(plan, session.config, action)
+    _check_downs(session, tasks)
+    return plan, tasks
+
+
+def _run(session: Session, source: Source, verb: str, action: Action, planner: Planner, emit: Listener) -> Result:
+    plan, tasks = make_tasks(session, source, action, planner)
+    if not tasks:
+        for warning in plan.warnings:
+            emit(Warned(warning))
+        return Result(())
+    _refuse_replica(session)
+    wait = database.seconds(session.config.lock_wait)
+    with database.hold_lock(session.connection, database.lock_key(session.config), wait, emit):
+        # Somebody else may have done the work between the first look and the lock.
+        before = session.read_history()
+        if not before.is_current:
+            history.ensure_history(session.connection, session.config)
+        states = compare(source.migrations, before.applied, before.interruptions)
+        current = planner(states, _stored_downs(session, states))
+        if current != plan:
+            plan, tasks = current, prepare(current, session.config, action)
+            _check_downs(session, tasks)
+        for warning in plan.warnings:
+            emit(Warned(warning))
+        if not tasks:
+            return Result(())
+        emit(RunStarted(verb, plan, session.label, session.server_version))
+        with _notices(session, emit):
+            return execute(session.connection, tasks, emit)
+
+
+def rehearse(session: Session, source: Source, *, to: int | None = None, emit: Listener = ignore) -> Result:
+    """Run what is pending in one transaction and roll it back; nothing is written, not even the history tables.
+
+    Stops before the first migration that cannot run in a transaction, and says so. The rows that the migrations would
+    be recorded with are not tried.
+    """
+    plan, tasks = make_tasks(session, source, Action.UP, up_planner(session.config, to))
+    for warning in plan.warnings:
+        emit(Warned(warning))
+    chosen: list[Task] = []
+    for task in tasks:
+        if not task.outline.is_transactional:
+            emit(Warned(f"{task.step.script.path} cannot run in a transaction: the rehearsal ends before it"))
+            break
+        chosen.append(task)
+    if not chosen:
+        return Result((), remaining=plan.steps)
+    _refuse_replica(session)
+    emit(RunStarted("rehearse", plan, session.label, session.server_version))
+    finished: list[Step] = []
+    with _notices(session, emit):
+        failure = transaction.run(session.connection, chosen, emit, finished.append, rehearse=True)
+    if failure is None:
+        return Result(tuple(finished), remaining=plan.steps[len(chosen) :])
+    return Result(tuple(finished), failure[0].step, plan.steps[len(finished) + 1 :], failure[1])
+
+
+def baseline(session: Session, source: Source, version: int, *, emit: Listener = ignore) -> tuple[Migration, ...]:
+    """Record the migrations up to and with `version` as applied without running them; return those recorded."""
+    wait = database.seconds(session.config.lock_wait)
+    _refuse_replica(session)
+    with database.hold_lock(session.connection, database.lock_key(session.config), wait, emit):
+        before = session.read_history()
+        migrations = plan_baseline(compare(source.migrations, before.applied), version)
+        if migrations and not before.is_current:
+            history.ensure_history(session.connection, session.config)
+        with session.connection.transaction():
+            for migration in migrations:
+                record = history.record_applied(session.config, migration, "baseline")
+                session.connection.pgconn.exec_params(record.sql, record.parameters)
+    return migrations
+
+
+def repair(session: Session, source: Source, *, emit: Listener = ignore) -> tuple[Migration, ...]:
+    """Accept applied files as they are now: record their checksums and down scripts; return those corrected."""
+    wait = database.seconds(session.config.lock_wait)
+    _refuse_replica(session)
+    with database.hold_lock(session.connection, database.lock_key(session.config), wait, emit):
+        before = session.read_history()
+        states = compare(source.migrations, before.applied)
+        changed = tuple(
+            state.migration
+            for state in states
+            if state.migration is not None
+            and state.applied is not None
+            and (state.is_modified or state.is_reformatted or state.applied.is_by_hand)
+        )
+        if changed:
+            history.ensure_history(session.connection, session.config)
+            history.accept_checksums(session.connection, session.config, changed)
+    return changed
+
+
+def seed(session: Session, directory: Path, *, emit: Listener = ignore) -> Result:
+    """Run every .sql file of a directory in the order of their names, each in a transaction; nothing is recorded."""
+    session.read_history()
+    try:
+        files = sorted(path for path in directory.iterdir() if path.suffix == ".sql")
+    except OSError as error:
+        raise SourceError(f"directory {directory}: {(error.strerror or str(error)).lower()}") from None
+    if not files:
+        raise SourceError(f"directory {directory} holds no .sql files")
+    steps = [Step(Direction.UP, 0, path.stem, read_script(path, str(path)), None) for path in files]
+    tasks: list[Task] = []
+    for step in steps:
+        found = outline(step.script, 0, session.config.history_name)
+        if not found.is_transactional:
+            raise SourceError("seed data has to run in a transaction", position=found.autocommit_at)
+        tasks.append(Task(step, Action.SEED, found, session.config))
+    plan = Plan(tuple(steps))
+    emit(RunStarted("seed", plan, session.label, session.server_version))
+    with _notices(session, emit):
+        return execute(session.connection, tasks, emit)
+
+
+def resolve(session: Session, version: int, *, is_done: bool, emit: Listener = ignore) -> int:
+    """Say what became of the statement at which an autocommit migration was interrupted; return its number.
+
+    Done: the next run goes on behind it. Not done: the next run sends it again. Raises PlanError if there is none.
+    """
+    wait = database.seconds(session.config.lock_wait)
+    with database.hold_lock(session.connection, database.lock_key(session.config), wait, emit):
+        before = session.read_history()
+        stopped = next((each for each in before.interruptions if each.version == version), None)
+        if stopped is None:
+            raise PlanError(f"version {version} is not in the middle of anything", hint="Look: whimbrel status")
+        history.resolve_statement(session.connection, session.config, stopped, is_done=is_done)
+    return stopped.statement
+
+
+def _stored_downs(session: Session, states: list[State]) -> dict[int, Script]:
+    missing = [
+        state.version for state in states if state.is_missing and state.applied is not None and state.applied.has_down
+    ]
+    return history.read_down_scripts(session.connection, session.config, missing) if missing else {}
+
+
+def _check_downs(session: Session, tasks: tuple[Task, ...]) -> None:
+    """Refuse a down that the grammar cannot read, or that says that there is none, before anything is undone."""
+    for task in tasks:
+        if task.step.direction is not Direction.DOWN:
+            continue
+        reason = task.outline.annotations.irreversible
+        if reason is not None:
+            raise PlanError(
+                f"{task.step.script.path}: version {task.step.version} cannot be undone: {reason}",
+                hint="Nothing was undone. Restore a backup, or write a new migration that goes forward.",
+            )
+        if session.connection.info.server_version // 10000 > GRAMMAR_VERSION:
+            # The server may know syntax that the grammar here does not.
+            continue
+        for statement in task.statements():
+            try:
+                check(statement.sql)
+            except ParserError as error:
+                raise SourceError(
+                    error.message,
+                    detail="Nothing was undone.",
+                    position=task.step.script.position(statement, error.index or 0),
+                ) from None
+
+
+def _refuse_replica(session: Session) -> None:
+    row = session.connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
+    if row is not None and row[0]:
+        raise PlanError(
+            f"{session.label} is a read-only replica",
+            hint="Connect to the primary; with several hosts in the address: target_session_attrs=read-write",
+        )
+
+
+@contextmanager
+def _notices(session: Session, emit: Listener) -> Generator[None]:
+    def tell(diagnostic: psycopg.errors.Diagnostic) -> None:
+        emit(ServerNotice(diagnostic.severity_nonlocalized or "NOTICE", diagnostic.message_primary or ""))
+
+    session.connection.add_notice_handler(tell)
+    try:
+        yield
+    finally:
+        session.connection.remove_notice_handler(tell)
+
+
+def open_source(directory: Path | Traversable) -> Source:
+    """Read a directory of migrations; an empty one is an error here."""
+    source = read_migrations(directory)
+    if not source.migrations:
+        raise SourceError(
+            f"directory {source.path} holds no migrations",
+            hint="Make the first one: whimbrel create NAME",
+        )
+    return source

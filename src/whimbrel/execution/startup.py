@@ -1,0 +1,96 @@
+"""An application migrates its own database at its start-up: one call, over an address or an open connection."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import psycopg
+from psycopg import pq
+from psycopg.rows import TupleRow
+
+from whimbrel import database
+from whimbrel.config import Config, read_config
+from whimbrel.errors import ConfigError
+from whimbrel.events import Listener, ignore
+from whimbrel.execution import operations
+from whimbrel.execution.executor import Result
+from whimbrel.execution.opening import Session, open_session
+from whimbrel.plan import State
+from whimbrel.source import Source, read_migrations
+
+Migrations = Source | Traversable | Path | str
+Database = psycopg.Connection[TupleRow] | str
+
+
+def migrate(
+    migrations: Migrations,
+    database: Database,
+    *,
+    to: int | None = None,
+    on_event: Listener = ignore,
+    **settings: str,
+) -> Result:
+    """Apply what is pending to a database and return what was done.
+
+    `migrations` is a folder or a package's resources (`importlib.resources.files("app") / "migrations"`). `database` is
+    a URL, a libpq connection string, `embedded:PATH`, or an open psycopg connection, which has to be idle; its session
+    settings are afterwards those that it was opened with. `settings` are keys of the configuration: `history_table`,
+    `search_path`, `lock_timeout`, `statement_timeout`, `lock_wait`, `out_of_order`. No file and no environment variable
+    is read but libpq's own.
+
+    Any number of processes may call this at once: one does the work and the others wait for it. Where nothing is
+    pending it takes two round trips and no lock. Raises a WhimbrelError; what was committed before stays, and the next
+    call goes on from there.
+    """
+    source = _source(migrations)
+    with _session(database, settings) as session:
+        result = operations.up(session, source, to=to, emit=on_event)
+    if result.error is not None:
+        raise result.error
+    return result
+
+
+def read_status(migrations: Migrations, database: Database, **settings: str) -> list[State]:
+    """Set the migrations against a database's history: one State a version, in order. Changes nothing.
+
+    The parameters are those of `migrate`. A health check may use it: an application is up to date when no State has
+    `applied` None.
+    """
+    source = _source(migrations)
+    with _session(database, settings) as session:
+        return operations.read_states(session, source)
+
+
+def _source(migrations: Migrations) -> Source:
+    if isinstance(migrations, Source):
+        return migrations
+    return read_migrations(Path(migrations) if isinstance(migrations, str) else migrations)
+
+
+@contextmanager
+def _session(target: Database, settings: dict[str, str]) -> Generator[Session]:
+    if isinstance(target, str):
+        # Nothing of the surroundings but what libpq reads by itself: a library does as it is told.
+        with open_session(_config({**settings, "database": target})) as session:
+            yield session
+        return
+    if target.info.transaction_status != pq.TransactionStatus.IDLE:
+        raise ConfigError(
+            "the connection is in the middle of a transaction",
+            hint="Commit or roll back first, or give whimbrel a connection of its own.",
+        )
+    was_autocommit = target.autocommit
+    target.autocommit = True
+    try:
+        yield Session(target, _config(settings), database.describe(target), database.server_version(target))
+    finally:
+        if not target.closed:
+            target.execute("RESET ALL")
+            target.autocommit = was_autocommit
+
+
+def _config(settings: dict[str, str]) -> Config:
+    return read_config(settings, file=None, directory=None, environment={}, only_flags=True)

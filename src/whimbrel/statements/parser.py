@@ -1,0 +1,115 @@
+"""libpg_query, PostgreSQL's own lexer and grammar (18), as whimbrel needs it; nothing else imports it.
+
+postgast is imported on first use: it costs some 70 ms, and a run with nothing pending parses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from postgast.pg_query_pb2 import Node
+
+# The PostgreSQL major version whose grammar libpg_query holds; a newer server may accept more.
+GRAMMAR_VERSION = 18
+
+
+class ParserError(Exception):
+    """What the lexer or the grammar refuses. `index` is the 0-based character index, or None where it is unknown."""
+
+    def __init__(self, message: str, index: int | None) -> None:
+        self.message = message
+        self.index = index
+        super().__init__(message)
+
+    @property
+    def is_unterminated(self) -> bool:
+        """Whether a string, comment or quoted name was still open at the end of the text."""
+        return self.message.startswith("unterminated")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token with its byte offsets in the scanned text; `end` is exclusive."""
+
+    start: int
+    end: int
+    is_comment: bool
+    # Words that PostgreSQL folds to lower case: key words and unquoted names.
+    is_word: bool
+    is_backslash: bool
+
+
+@cache
+def _library() -> Any:  # a ctypes.CDLL, whose functions have no types
+    from postgast.native import lib
+
+    return lib
+
+
+def find_terminators(text: bytes) -> list[int]:
+    """Return the byte offsets of the semicolons that end a statement, as the lexer alone sees them.
+
+    Semicolons in strings, comments, quoted names and parentheses are passed over; those inside a `BEGIN ATOMIC` body
+    are not, and empty statements are left out. Raises ParserError where the lexer stops, with no partial result.
+    """
+    library = _library()
+    result = library.pg_query_split_with_scanner(text)
+    try:
+        if result.error:
+            error = result.error.contents
+            raise ParserError(error.message.decode(), error.cursorpos - 1 if error.cursorpos > 0 else None)
+        statements = result.stmts[: result.n_stmts]
+        ends = [each.contents.stmt_location + each.contents.stmt_len for each in statements]
+        # The last statement has no terminator where the text ends without one.
+        return ends if not ends or text[ends[-1] : ends[-1] + 1] == b";" else ends[:-1]
+    finally:
+        library.pg_query_free_split_result(result)
+
+
+def scan(text: bytes) -> Iterator[Token]:
+    """Yield the tokens of a text, comments among them, in order. Raises ParserError where the lexer stops."""
+    import postgast
+    from postgast.pg_query_pb2 import KeywordKind
+    from postgast.pg_query_pb2 import Token as Kind
+
+    try:
+        tokens = postgast.scan(text.decode()).tokens
+    except postgast.PgQueryError as error:
+        raise ParserError(error.message, error.cursorpos - 1 if error.cursorpos > 0 else None) from None
+    comments = (Kind.SQL_COMMENT, Kind.C_COMMENT)
+    for token in tokens:
+        kind = token.token
+        is_word = token.keyword_kind != KeywordKind.NO_KEYWORD or (
+            kind == Kind.IDENT and text[token.start : token.start + 1] != b'"'
+        )
+        yield Token(token.start, token.end, kind in comments, is_word, kind == Kind.ASCII_92)
+
+
+def parse(text: bytes) -> Node | None:
+    """Return the syntax tree of one statement, None for an empty text.
+
+    Raises ParserError where the grammar refuses the text. A text of several statements gives the first one's tree.
+    """
+    import postgast
+
+    try:
+        trees = postgast.parse(text.decode()).stmts
+    except postgast.PgQueryError as error:
+        raise ParserError(error.message, error.cursorpos - 1 if error.cursorpos > 0 else None) from None
+    return trees[0].stmt if trees else None
+
+
+def check(text: bytes) -> None:
+    """Raise ParserError if the grammar refuses a statement. Builds no tree on this side."""
+    library = _library()
+    result = library.pg_query_parse_protobuf(text)
+    try:
+        if result.error:
+            error = result.error.contents
+            raise ParserError(error.message.decode(), error.cursorpos - 1 if error.cursorpos > 0 else None)
+    finally:
+        library.pg_query_free_protobuf_parse_result(result)

@@ -1,0 +1,145 @@
+"""SQL text with where it came from: its statements, its checksums, and places in it for messages."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from whimbrel.errors import Position, SourceError
+from whimbrel.statements import parser
+from whimbrel.statements.splitter import Statement, Trailing, split
+
+# A larger file is read anew, piece by piece, each time it is needed.
+KEPT_SIZE = 1024 * 1024
+# Beyond this, scanning every token costs more than telling a reformatted file from a changed one is worth.
+TOKEN_CHECKSUM_SIZE = 4 * 1024 * 1024
+_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One SQL text. `path` is for messages; `checksum` is `sha256:` and the hex digest of the raw bytes.
+
+    `content` is None for a large file, which is then read from `file`; `modified` is its st_mtime_ns.
+    """
+
+    path: str
+    checksum: str
+    size: int
+    content: bytes | None
+    file: Path | None = None
+    modified: int = 0
+
+    def open(self) -> BinaryIO:
+        """Open the text. Raises SourceError if a large file has changed since it was read."""
+        if self.content is not None:
+            return io.BytesIO(self.content)
+        assert self.file is not None
+        try:
+            stream = self.file.open("rb")
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+        status = self.file.stat()
+        if (status.st_size, status.st_mtime_ns) != (self.size, self.modified):
+            stream.close()
+            raise SourceError(f"{self.path}: file changed during the run", hint="Run the command again.")
+        return stream
+
+    def statements(self) -> Iterator[Statement]:
+        """Yield the statements in order; see `splitter.split` for the errors."""
+        with self.open() as stream:
+            for part in split(stream, self.path):
+                if isinstance(part, Statement):
+                    yield part
+
+    def parts(self) -> Iterator[Statement | Trailing]:
+        """Yield the statements in order, then the annotations behind the last one."""
+        with self.open() as stream:
+            yield from split(stream, self.path)
+
+    def copy_data(self, statement: Statement) -> Iterator[bytes]:
+        """Yield the inline data of a COPY … FROM stdin in pieces of up to a megabyte."""
+        if statement.data is None:
+            return
+        with self.open() as stream:
+            stream.seek(statement.data.start)
+            left = statement.data.end - statement.data.start
+            while left:
+                piece = stream.read(min(left, _PIECE))
+                if not piece:
+                    raise SourceError(f"{self.path}: file changed during the run")
+                left -= len(piece)
+                yield piece
+
+    def position(self, statement: Statement, index: int = 0) -> Position:
+        """Return the position of a character of a statement, `index` counting from 0, with its source line."""
+        before = statement.sql.decode()[:index]
+        line = statement.line + before.count("\n")
+        newline = before.rfind("\n")
+        column = len(before) - newline if newline >= 0 else statement.column + len(before)
+        return Position(self.path, line, column, self._source_line(statement.offset + len(before.encode())))
+
+    def _source_line(self, offset: int) -> str | None:
+        with self.open() as stream:
+            start = max(0, offset - 4096)
+            stream.seek(start)
+            text = stream.read(8192)
+        at = offset - start
+        begin = text.rfind(b"\n", 0, at) + 1
+        if begin == 0 and start > 0:
+            # A line this long would not be read by anybody.
+            return None
+        end = text.find(b"\n", at)
+        line = text[begin : end if end >= 0 else None].decode(errors="replace")
+        return line.removeprefix("\ufeff").rstrip("\r")
+
+    def token_checksum(self) -> str | None:
+        """Return `tokens1:` and the hex digest of the token stream, or None for a file of more than 4 MB.
+
+        Comments, white space and line ends do not count, nor does the case of key words and unquoted names. COPY data
+        counts byte for byte. The 1 is the version of this formula.
+        """
+        if self.size > TOKEN_CHECKSUM_SIZE:
+            return None
+        digest = hashlib.sha256()
+        for statement in self.statements():
+            sql = statement.sql
+            for token in parser.scan(sql):
+                if not token.is_comment:
+                    text = sql[token.start : token.end]
+                    digest.update(text.lower() if token.is_word else text.replace(b"\r\n", b"\n"))
+                    digest.update(b"\0")
+            for piece in self.copy_data(statement):
+                digest.update(piece)
+            digest.update(b"\1")
+        return f"tokens1:{digest.hexdigest()}"
+
+
+def read_script(file: Path, path: str) -> Script:
+    """Read a file; `path` is how messages name it. Raises SourceError if it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(KEPT_SIZE + 1)
+            if len(content) <= KEPT_SIZE:
+                return script_from(content, path)
+            digest = hashlib.sha256(content)
+            while piece := stream.read(_PIECE):
+                digest.update(piece)
+        status = file.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    checksum = f"sha256:{digest.hexdigest()}"
+    return Script(path, checksum, status.st_size, None, file, status.st_mtime_ns)
+
+
+def script_from(content: bytes, path: str) -> Script:
+    """Return a Script of a text that is at hand."""
+    return Script(path, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content), content)
+
+
+def _unreadable(path: str, error: OSError) -> SourceError:
+    return SourceError(f"{path}: {(error.strerror or str(error)).lower()}")

@@ -1,0 +1,1 @@
+"""Echo's database: its migrations, seeds and schema files, and what the presence functions promise."""
