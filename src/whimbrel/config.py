@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -86,13 +86,28 @@ def read_config(
     take(_from_variables(dotenv), ".env", root)
     take(_from_variables(environment), "environment", here)
     take({key: value for key, value in flags.items() if value is not None}, "command line", here)
+    variables = {name: value for name, value in dotenv.items() if name.startswith("PG") and name not in environment}
+    return replace(_config_of(values, root), origins=origins, variables=variables)
+
+
+def config_from(values: Mapping[str, str], root: Path | None = None) -> Config:
+    """Return a Config of these values and the defaults; no file and no environment is read.
+
+    Paths are relative to `root`, by default the current folder. Raises ConfigError as `read_config` does.
+    """
+    root = (root or Path.cwd()).absolute()
+    for key in values:
+        if key not in KEYS:
+            raise _unknown_key(key, "the call")
+    return _config_of({key: _checked(key, value, root, "the call") for key, value in values.items()}, root)
+
+
+def _config_of(values: Mapping[str, str], root: Path) -> Config:
     return Config(
         root=root,
         database=values.get("database"),
         migrations=Path(values.get("migrations", str(root / "migrations"))),
         seeds=Path(values.get("seeds", str(root / "seeds"))),
-        origins=origins,
-        variables={name: value for name, value in dotenv.items() if name.startswith("PG") and name not in environment},
         **{key: values[key] for key in KEYS if key in values and key not in ("database", "migrations", "seeds")},
     )
 
@@ -118,15 +133,27 @@ def _read_file(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in document.items():
         if key not in KEYS:
-            close = get_close_matches(key, KEYS, n=1)
-            raise ConfigError(
-                f'{path}: unknown key "{key}"',
-                hint=f'Perhaps you meant "{close[0]}".' if close else f"The keys are: {', '.join(KEYS)}.",
-            )
+            raise _unknown_key(key, str(path))
         if not isinstance(value, str | int) or isinstance(value, bool):
             raise ConfigError(f'{path}: "{key}" has to be a string')
         found[key] = str(value)
     return found
+
+
+def _unknown_key(key: str, place: str) -> ConfigError:
+    close = get_close_matches(key, KEYS, n=1)
+    return ConfigError(
+        f'{place}: unknown key "{key}"',
+        hint=f'Perhaps you meant "{close[0]}".' if close else f"The keys are: {', '.join(KEYS)}.",
+    )
+
+
+def _unknown_key(key: str, place: str) -> ConfigError:
+    close = get_close_matches(key, KEYS, n=1)
+    return ConfigError(
+        f'{place}: unknown key "{key}"',
+        hint=f'Perhaps you meant "{close[0]}".' if close else f"The keys are: {', '.join(KEYS)}.",
+    )
 
 
 _ENV_LINE = re.compile(

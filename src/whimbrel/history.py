@@ -275,10 +275,12 @@ def _ensure_error(error: psycopg.Error, config: Config) -> StatementFailed:
     )
 
 
-def record_applied(config: Config, migration: Migration, action: str) -> Record:
+def record_applied(config: Config, migration: Migration, action: str, started_at: datetime | None = None) -> Record:
     """Return the statement that records a migration as applied and logs it; run it in the migration's transaction.
 
-    A row that the file wrote itself in the same transaction keeps its description.
+    A row that the file wrote itself in the same transaction keeps its description. `started_at` is when the migration
+    began if that was before the transaction. The result is one row: the duration in milliseconds, on the server's
+    clock.
     """
     down = None
     if migration.down is not None and migration.down.content is not None:
@@ -295,6 +297,7 @@ def record_applied(config: Config, migration: Migration, action: str) -> Record:
             down,
             action.encode(),
             host().encode(),
+            _encoded(started_at.isoformat() if started_at is not None else None),
         ),
     )
 
@@ -306,7 +309,7 @@ WITH recorded AS (
                               tool_version, down_sql)
     VALUES ($1::bigint, $2, now(), $3, $4, $5,
             CASE WHEN $8 <> 'baseline'
-                 THEN round(extract(epoch FROM clock_timestamp() - now())::numeric * 1000, 3) END,
+                 THEN round(extract(epoch FROM clock_timestamp() - coalesce($10, now()))::numeric * 1000, 3) END,
             session_user, $6, $7)
     ON CONFLICT (version) DO UPDATE
     SET description = coalesce(t.description, excluded.description), name = excluded.name,
@@ -314,20 +317,32 @@ WITH recorded AS (
         applied_by = excluded.applied_by, tool_version = excluded.tool_version, down_sql = excluded.down_sql
 )
 INSERT INTO {log} (version, name, action, outcome, started_at, finished_at, role, host, tool_version)
-VALUES ($1::bigint, $3, $8, 'succeeded', now(), clock_timestamp(), session_user, $9, $6)
+VALUES ($1::bigint, $3, $8, 'succeeded', coalesce($10::timestamptz, now()), clock_timestamp(), session_user, $9, $6)
+RETURNING extract(epoch FROM finished_at - started_at) * 1000
 """
 
 
-def record_undone(config: Config, version: int, name: str) -> Record:
-    """Return the statement that removes a migration's record and logs that; run it in the down's transaction."""
+def record_undone(config: Config, version: int, name: str, started_at: datetime | None = None) -> Record:
+    """Return the statement that removes a migration's record and logs that; run it in the down's transaction.
+
+    `started_at` and the result are those of `record_applied`.
+    """
     text = b"""
         WITH removed AS (DELETE FROM {table} WHERE version = $1::bigint)
         INSERT INTO {log} (version, name, action, outcome, started_at, finished_at, role, host, tool_version)
-        VALUES ($1::bigint, $2, 'down', 'succeeded', now(), clock_timestamp(), session_user, $3, $4)
+        VALUES ($1::bigint, $2, 'down', 'succeeded', coalesce($5::timestamptz, now()), clock_timestamp(), session_user,
+                $3, $4)
+        RETURNING extract(epoch FROM finished_at - started_at) * 1000
         """
     return Record(
         text.replace(b"{table}", _quoted(config)).replace(b"{log}", _quoted(config, "_log")),
-        (str(version).encode(), name.encode(), host().encode(), own_version().encode()),
+        (
+            str(version).encode(),
+            name.encode(),
+            host().encode(),
+            own_version().encode(),
+            _encoded(started_at.isoformat() if started_at is not None else None),
+        ),
     )
 
 

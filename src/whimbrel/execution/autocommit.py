@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from psycopg import sql
 from psycopg.pq.abc import PGresult
@@ -36,9 +36,9 @@ def run(
     by `recovery`. The history row and the end of the journal are one transaction.
     """
     started = time.monotonic()
+    started_at = recovery.server_time(connection)
     emit(StepStarted(task.step, task.outline.statements, is_transactional=False))
     journal = recovery.read_journal(connection, task)
-    number = 0
     for number, statement in enumerate(task.statements(), 1):
         checksum = f"sha256:{hashlib.sha256(statement.sql).hexdigest()}"
         entry = journal.get(number)
@@ -54,7 +54,7 @@ def run(
         if failure is not None:
             return task, failure
         emit(StepAdvanced(task.step, number, task.outline.statements))
-    failure = _record(connection, task)
+    failure = _record(connection, task, started_at)
     if failure is not None:
         return task, failure
     on_finished(task.step)
@@ -114,8 +114,8 @@ def _run_statement(
     return None
 
 
-def _record(connection: Connection, task: Task) -> WhimbrelError | None:
-    before, after = task.records()
+def _record(connection: Connection, task: Task, started_at: datetime) -> WhimbrelError | None:
+    before, after = task.records(started_at)
     with Pipeline[None](connection, _ignore_result) as pipeline:
         pipeline.send(None, b"BEGIN")
         for text, parameters in restore(task, connection.info.server_version):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import pq, sql
 
@@ -31,6 +32,13 @@ def read_journal(connection: Connection, task: Task) -> Mapping[int, Entry]:
         [task.step.version, task.step.direction.value],
     ).fetchall()
     return {int(number): Entry(str(checksum), bool(is_finished)) for number, checksum, is_finished in rows}
+
+
+def server_time(connection: Connection) -> datetime:
+    """Return the time on the server's clock."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    return row[0]
 
 
 def check_unchanged(task: Task, entry: Entry, number: int, statement: Statement, checksum: str) -> None:

@@ -12,7 +12,7 @@ from psycopg import pq
 from psycopg.rows import TupleRow
 
 from whimbrel import database
-from whimbrel.config import Config, read_config
+from whimbrel.config import config_from
 from whimbrel.errors import ConfigError
 from whimbrel.events import Listener, ignore
 from whimbrel.execution import operations
@@ -74,7 +74,7 @@ def _source(migrations: Migrations) -> Source:
 def _session(target: Database, settings: dict[str, str]) -> Generator[Session]:
     if isinstance(target, str):
         # Nothing of the surroundings but what libpq reads by itself: a library does as it is told.
-        with open_session(_config({**settings, "database": target})) as session:
+        with open_session(config_from({**settings, "database": target})) as session:
             yield session
         return
     if target.info.transaction_status != pq.TransactionStatus.IDLE:
@@ -85,12 +85,8 @@ def _session(target: Database, settings: dict[str, str]) -> Generator[Session]:
     was_autocommit = target.autocommit
     target.autocommit = True
     try:
-        yield Session(target, _config(settings), database.describe(target), database.server_version(target))
+        yield Session(target, config_from(settings), database.describe(target), database.server_version(target))
     finally:
         if not target.closed:
             target.execute("RESET ALL")
             target.autocommit = was_autocommit
-
-
-def _config(settings: dict[str, str]) -> Config:
-    return read_config(settings, file=None, directory=None, environment={}, only_flags=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 
 from whimbrel import history
@@ -63,15 +64,18 @@ class Task:
         }
         return {name: value for name, value in own.items() if value is not None}
 
-    def records(self) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
-        """Return what is written to the history before the script and after it, in the same transaction."""
+    def records(self, started_at: datetime | None = None) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+        """Return what is written to the history before the script and after it, in the same transaction.
+
+        `started_at` is the server's time at which the script began, if that was in an earlier transaction.
+        """
         if self.action is Action.SEED:
             return (), ()
         if self.action is Action.DOWN:
-            return (), (history.record_undone(self.config, self.step.version, self.step.name),)
+            return (), (history.record_undone(self.config, self.step.version, self.step.name, started_at),)
         assert self.step.migration is not None
         before = (history.remove_record(self.config, self.step.version),) if self.action is Action.FORCE else ()
-        return before, (history.record_applied(self.config, self.step.migration, self.action.value),)
+        return before, (history.record_applied(self.config, self.step.migration, self.action.value, started_at),)
 
     def error(self, diagnostic: Diagnostic, statement: Statement | None) -> WhimbrelError:
         """Return the error for what the server said of one of the script's statements, or of its record or COMMIT."""

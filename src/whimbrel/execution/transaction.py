@@ -43,12 +43,13 @@ class _Progress:
         self.on_finished = on_finished
         self.done = 0
         self.started = self.told = 0.0
+        self.duration: timedelta | None = None
 
     def take(self, tag: _Tag, result: PGresult) -> None:
-        del result
         task, part, _ = tag
         if part is _Part.BEGIN:
             self.done = 0
+            self.duration = None
             self.started = self.told = time.monotonic()
             self.emit(StepStarted(task.step, task.outline.statements, is_transactional=True))
         elif part is _Part.STATEMENT:
@@ -56,9 +57,12 @@ class _Progress:
             if self.done & 15 == 0 and time.monotonic() - self.told > PROGRESS_INTERVAL:
                 self.told = time.monotonic()
                 self.emit(StepAdvanced(task.step, self.done, task.outline.statements))
-        if part is _Part.COMMIT:
+        elif part is _Part.RECORD:
+            # The server's own measure: results of a batch come here together, long after the statements ran.
+            self.duration = timedelta(milliseconds=float(result.get_value(0, 0) or b"0"))
+        elif part is _Part.COMMIT:
             self.on_finished(task.step)
-            self.emit(StepFinished(task.step, timedelta(seconds=time.monotonic() - self.started)))
+            self.emit(StepFinished(task.step, self.duration or timedelta(seconds=time.monotonic() - self.started)))
 
 
 def run(
