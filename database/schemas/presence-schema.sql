@@ -649,7 +649,7 @@ CREATE INDEX activity_log_user_id_idx ON presence.activity_log USING btree (user
 
 CREATE INDEX connections_disconnected_at_idx ON presence.connections USING btree (disconnected_at) WHERE (status = 'disconnected'::text);
 
-CREATE INDEX connections_server_id_idx ON presence.connections USING btree (server_id) WHERE (status = 'connected'::text);
+CREATE INDEX connections_server_id_idx ON presence.connections USING btree (server_id);
 
 CREATE INDEX connections_user_id_idx ON presence.connections USING btree (user_id);
 

@@ -111,8 +111,9 @@ CREATE TABLE IF NOT EXISTS presence.connections (
     )
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX IF NOT EXISTS connections_user_id_idx ON presence.connections (user_id);
-CREATE INDEX IF NOT EXISTS connections_server_id_idx ON presence.connections (server_id)
-    WHERE status = 'connected';
+-- Not partial on the connected: after a mass disconnect the statistics call those rare, and the planner would read all of
+-- such an index to find one user's.
+CREATE INDEX IF NOT EXISTS connections_server_id_idx ON presence.connections (server_id);
 CREATE INDEX IF NOT EXISTS connections_disconnected_at_idx ON presence.connections (disconnected_at)
     WHERE status = 'disconnected';
 COMMENT ON TABLE presence.connections IS

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from whimbrel.errors import ConfigError
 
@@ -103,13 +104,9 @@ def config_from(values: Mapping[str, str], root: Path | None = None) -> Config:
 
 
 def _config_of(values: Mapping[str, str], root: Path) -> Config:
-    return Config(
-        root=root,
-        database=values.get("database"),
-        migrations=Path(values.get("migrations", str(root / "migrations"))),
-        seeds=Path(values.get("seeds", str(root / "seeds"))),
-        **{key: values[key] for key in KEYS if key in values and key not in ("database", "migrations", "seeds")},
-    )
+    paths = {key: Path(values.get(key, str(root / key))) for key in ("migrations", "seeds")}
+    found: dict[str, Any] = {key: value for key, value in values.items() if key not in paths}
+    return Config(root=root, **paths, **found)
 
 
 def _find(directory: Path) -> Path | None:
@@ -138,14 +135,6 @@ def _read_file(path: Path) -> dict[str, str]:
             raise ConfigError(f'{path}: "{key}" has to be a string')
         found[key] = str(value)
     return found
-
-
-def _unknown_key(key: str, place: str) -> ConfigError:
-    close = get_close_matches(key, KEYS, n=1)
-    return ConfigError(
-        f'{place}: unknown key "{key}"',
-        hint=f'Perhaps you meant "{close[0]}".' if close else f"The keys are: {', '.join(KEYS)}.",
-    )
 
 
 def _unknown_key(key: str, place: str) -> ConfigError:

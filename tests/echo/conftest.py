@@ -11,14 +11,14 @@ from psycopg.rows import TupleRow
 
 from whimbrel import cluster
 
-from .programs import Server, run_files, seeds, ups
+from .programs import Server, migrate, run_files, seeds
 
 
 @pytest.fixture(scope="session")
 def echo_template(server: Server) -> Generator[str]:
     """Give the name of a database with all migrations and nothing else in it."""
     with cluster.throwaway_database(server.running) as conninfo:
-        run_files(server, conninfo, ups())
+        migrate(conninfo)
         yield str(conninfo_to_dict(conninfo)["dbname"])
 
 

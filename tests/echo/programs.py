@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +29,7 @@ class Server(Protocol):
 
 
 class ProgramError(Exception):
-    """psql or pg_dump failed; the message is what it wrote to its standard error."""
+    """A program failed; the message is what it wrote to its standard error."""
 
 
 def run(server: Server, program: str, *arguments: str) -> str:
@@ -42,6 +43,15 @@ def run(server: Server, program: str, *arguments: str) -> str:
 def psql(server: Server, conninfo: str, *arguments: str) -> str:
     """Run psql without anybody's ~/.psqlrc; the first error ends it."""
     return run(server, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--dbname={conninfo}", *arguments)
+
+
+def migrate(conninfo: str) -> None:
+    """Apply the migrations with our own tool."""
+    options = ["--database", conninfo, "--migrations", str(MIGRATIONS), "--quiet"]
+    command = [sys.executable, "-m", "whimbrel", "up", *options]
+    done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
+    if done.returncode != 0:
+        raise ProgramError(done.stderr)
 
 
 def run_files(server: Server, conninfo: str, files: list[Path]) -> None:

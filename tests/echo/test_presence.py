@@ -550,6 +550,23 @@ def test_heartbeats_of_many_connections_are_recorded_at_once(db: Database, alice
     assert sweep(db) == 0
 
 
+def test_a_users_connections_are_found_by_user_even_with_stale_statistics(db: Database, alice: UUID) -> None:
+    """After all were disconnected and came back, an index of the connected alone looks small, and is not."""
+    db.execute(
+        "INSERT INTO presence.connections (connection_id, user_id, device_id, server_id)"
+        " SELECT n::text, %s, 'd', 's' FROM generate_series(1, 2000) AS n",
+        (alice,),
+    )
+    db.execute("UPDATE presence.connections SET status = 'disconnected'")
+    db.execute("ANALYZE presence.connections")
+    db.execute("UPDATE presence.connections SET status = 'connected'")
+    plan = db.execute(
+        "EXPLAIN (COSTS OFF) SELECT FROM presence.connections"
+        " WHERE user_id = gen_random_uuid() AND status = 'connected'"
+    ).fetchall()
+    assert not any("server_id" in line for (line,) in plan), plan
+
+
 # Typing, subscriptions, activity, retention ---------------------------------------------------------------------------
 
 
