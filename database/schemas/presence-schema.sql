@@ -9,6 +9,7 @@ COMMENT ON SCHEMA presence IS 'Who is here, on which devices, doing what. Writte
 CREATE FUNCTION presence.after_connect() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
+    SET jit TO 'off'
     AS $$
 BEGIN
     PERFORM presence.refresh_user_status(c.user_id, 'connect', c.device_id, c.connection_id)
@@ -27,6 +28,7 @@ COMMENT ON FUNCTION presence.after_connect() IS 'Brings presence.user_status up 
 CREATE FUNCTION presence.after_connection_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
+    SET jit TO 'off'
     AS $$
 BEGIN
     PERFORM presence.refresh_user_status(
@@ -55,6 +57,7 @@ COMMENT ON FUNCTION presence.after_connection_change() IS 'Brings presence.user_
 CREATE FUNCTION presence.after_connection_delete() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog'
+    SET jit TO 'off'
     AS $$
 BEGIN
     -- Not for a user who is being deleted with the connections.

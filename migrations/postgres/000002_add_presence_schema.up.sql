@@ -418,9 +418,12 @@ CREATE OR REPLACE TRIGGER settle_connection BEFORE UPDATE ON presence.connection
     )
     EXECUTE FUNCTION presence.settle_connection();
 
+-- The plans of the next three are kept with the number of rows of the statement that was first. If that was thousands,
+-- they look dear enough to be compiled, and compiling for the one row of the next statements takes far longer than they do.
 CREATE OR REPLACE FUNCTION presence.after_connect() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog
+SET jit = off
 AS $$
 BEGIN
     PERFORM presence.refresh_user_status(c.user_id, 'connect', c.device_id, c.connection_id)
@@ -438,6 +441,7 @@ COMMENT ON FUNCTION presence.after_connect() IS 'Brings presence.user_status up 
 CREATE OR REPLACE FUNCTION presence.after_connection_change() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog
+SET jit = off
 AS $$
 BEGIN
     PERFORM presence.refresh_user_status(
@@ -466,6 +470,7 @@ COMMENT ON FUNCTION presence.after_connection_change() IS
 CREATE OR REPLACE FUNCTION presence.after_connection_delete() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog
+SET jit = off
 AS $$
 BEGIN
     -- Not for a user who is being deleted with the connections.

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 from psycopg.pq.abc import PGresult
 
 from whimbrel.config import Config
@@ -344,6 +344,25 @@ def record_undone(config: Config, version: int, name: str, started_at: datetime 
             _encoded(started_at.isoformat() if started_at is not None else None),
         ),
     )
+
+
+def write(connection: Connection, records: Iterable[Record]) -> Diagnostic | None:
+    """Run statements in one transaction; return what the server says if one fails, and then nothing is written."""
+
+    def ignore(tag: None, result: PGresult) -> None:
+        del tag, result
+
+    with Pipeline[None](connection, ignore) as pipeline:
+        pipeline.send(None, b"BEGIN")
+        for record in records:
+            pipeline.send(None, record.sql, record.parameters)
+        pipeline.send(None, b"COMMIT")
+        failure = pipeline.finish()
+    if failure is None:
+        return None
+    if connection.info.transaction_status != pq.TransactionStatus.IDLE:
+        connection.execute("ROLLBACK")
+    return failure[1]
 
 
 def remove_record(config: Config, version: int) -> Record:

@@ -178,6 +178,16 @@ def test_functions_do_not_depend_on_the_search_path(db: Database) -> None:
     assert column(db, query) == []
 
 
+def test_triggers_on_many_rows_are_not_compiled_for_one(db: Database) -> None:
+    """Their plans are kept with the row count of the first statement, and 10 000 rows are worth compiling."""
+    query = b"""
+        SELECT tgfoid::regproc FROM pg_trigger JOIN pg_proc AS f ON f.oid = tgfoid
+        WHERE pronamespace::regnamespace::text = ANY (%s) AND num_nonnulls(tgoldtable, tgnewtable) > 0
+            AND NOT coalesce(proconfig @> ARRAY['jit=off'], false)
+    """
+    assert column(db, query) == []
+
+
 def test_no_function_runs_with_the_rights_of_its_owner(db: Database) -> None:
     query = b"SELECT oid::regprocedure FROM pg_proc WHERE pronamespace::regnamespace::text = ANY (%s) AND prosecdef"
     assert column(db, query) == []

@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 from psycopg import sql
 from psycopg.pq.abc import PGresult
 
-from whimbrel import database
+from whimbrel import database, history
 from whimbrel.database import Connection
 from whimbrel.errors import StatementFailed, WhimbrelError
 from whimbrel.events import Listener, StatementSkipped, StepAdvanced, StepFinished, StepStarted
 from whimbrel.execution import recovery
 from whimbrel.execution.task import Task
 from whimbrel.execution.transaction import restore
+from whimbrel.history import Record
 from whimbrel.pipeline import Pipeline
 from whimbrel.plan import Step
 from whimbrel.statements import Kind, Statement
@@ -116,23 +117,13 @@ def _run_statement(
 
 def _record(connection: Connection, task: Task, started_at: datetime) -> WhimbrelError | None:
     before, after = task.records(started_at)
-    with Pipeline[None](connection, _ignore_result) as pipeline:
-        pipeline.send(None, b"BEGIN")
-        for text, parameters in restore(task, connection.info.server_version):
-            pipeline.send(None, text, parameters)
-        for record in (*before, *after):
-            pipeline.send(None, record.sql, record.parameters)
-        pipeline.send(
-            None,
-            b"DELETE FROM " + _journal(task) + b" WHERE version = $1::bigint AND direction = $2",
-            [str(task.step.version).encode(), _direction(task).encode()],
-        )
-        pipeline.send(None, b"COMMIT")
-        failure = pipeline.finish()
-    if failure is None:
-        return None
-    recovery.roll_back(connection)
-    return task.error(failure[1], None)
+    resets = [Record(text, tuple(values)) for text, values in restore(task, connection.info.server_version)]
+    journal = Record(
+        b"DELETE FROM " + _journal(task) + b" WHERE version = $1::bigint AND direction = $2",
+        (str(task.step.version).encode(), _direction(task).encode()),
+    )
+    diagnostic = history.write(connection, [*resets, *before, *after, journal])
+    return task.error(diagnostic, None) if diagnostic is not None else None
 
 
 def _ignore_result(tag: Statement | None, result: PGresult) -> None:

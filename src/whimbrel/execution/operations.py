@@ -11,7 +11,7 @@ import psycopg
 
 from whimbrel import database, history
 from whimbrel.config import Config
-from whimbrel.errors import PlanError, SourceError
+from whimbrel.errors import PlanError, SourceError, StatementFailed
 from whimbrel.events import Listener, RunStarted, ServerNotice, Warned, ignore
 from whimbrel.execution import transaction
 from whimbrel.execution.executor import Result, execute, prepare
@@ -150,10 +150,10 @@ def baseline(session: Session, source: Source, version: int, *, emit: Listener =
         migrations = plan_baseline(compare(source.migrations, before.applied), version)
         if migrations and not before.is_current:
             history.ensure_history(session.connection, session.config)
-        with session.connection.transaction():
-            for migration in migrations:
-                record = history.record_applied(session.config, migration, "baseline")
-                session.connection.pgconn.exec_params(record.sql, record.parameters)
+        records = [history.record_applied(session.config, migration, "baseline") for migration in migrations]
+        failure = history.write(session.connection, records)
+        if failure is not None:
+            raise StatementFailed(f"the baseline cannot be recorded: {failure.message}", sqlstate=failure.sqlstate)
     return migrations
 
 
