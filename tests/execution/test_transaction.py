@@ -197,7 +197,7 @@ def test_copy_with_inline_data_runs_in_the_migrations_transaction(project: Proje
             "1_a.up.sql": "CREATE TABLE t (n int, s text);\n"
             "COPY t (n, s) FROM stdin;\n1\tit's; $$\n2\t\\N\n\\.\n"
             "INSERT INTO t VALUES (3, 'behind');\n"
-            "COPY t FROM stdin WITH (FORMAT csv);\n4,\"a;b\"\n\\.\n",
+            'COPY t FROM stdin WITH (FORMAT csv);\n4,"a;b"\n\\.\n',
             "2_b.up.sql": "CREATE TABLE later ();",
         }
     )

@@ -1,0 +1,240 @@
+"""Migrations outside a transaction: statement by statement, journalled, resumed, settled by the catalog."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from execution.conftest import Project
+
+from whimbrel.errors import StatementFailed, Unsettled
+from whimbrel.events import StatementSkipped, StepStarted
+from whimbrel.execution import operations
+
+BASE = {"1_a.up.sql": "CREATE TABLE a (n int); INSERT INTO a SELECT generate_series(1, 100);"}
+
+
+def journal(project: Project) -> list[tuple[int, bool]]:
+    """Return the journal as numbers of statements, and whether they ended."""
+    rows = project.connection.execute(
+        "SELECT statement, finished_at IS NOT NULL FROM schema_migrations_journal ORDER BY statement"
+    ).fetchall()
+    return [(int(number), bool(is_finished)) for number, is_finished in rows]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so; a test that waits in vain fails."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail("it did not happen within 30 seconds")
+
+
+def test_a_concurrent_build_needs_no_annotation(project: Project) -> None:
+    """It is found from the parsed statements, also between others, and the file's own record counts once."""
+    project.write(
+        {
+            **BASE,
+            "2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON a (n);\nCREATE TABLE b ();\n"
+            "DROP INDEX CONCURRENTLY i;\nVACUUM a;\n"
+            "INSERT INTO schema_migrations (version, description) VALUES (2, 'mine') ON CONFLICT DO NOTHING;\n",
+        }
+    )
+
+    result = project.up()
+
+    assert result.error is None
+    assert project.applied() == [1, 2]
+    assert project.has_table("b")
+    assert journal(project) == []
+    started = [event for event in project.events if isinstance(event, StepStarted)]
+    assert [(event.is_transactional, event.statements) for event in started] == [(True, 2), (False, 4)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE INDEX CONCURRENTLY i2 ON a (n)",
+        "create unique index concurrently if not exists i2 on a (n)",
+        "REINDEX INDEX CONCURRENTLY i",
+        "REINDEX (CONCURRENTLY) TABLE a",
+        "DROP INDEX CONCURRENTLY IF EXISTS i",
+        "VACUUM (ANALYZE) a",
+        "CLUSTER",
+        "ALTER TABLE parent DETACH PARTITION child CONCURRENTLY",
+    ],
+)
+def test_what_the_server_refuses_in_a_transaction_runs_outside_one(project: Project, statement: str) -> None:
+    """Each of them, behind another statement of the same file."""
+    project.write(
+        {
+            "1_a.up.sql": "CREATE TABLE a (n int); CREATE INDEX i ON a (n);"
+            "CREATE TABLE parent (n int) PARTITION BY LIST (n);"
+            "CREATE TABLE child PARTITION OF parent FOR VALUES IN (1);",
+            "2_b.up.sql": f"CREATE TABLE before ();\n/* so */ {statement};\nCREATE TABLE after ();",
+        }
+    )
+
+    assert project.up().error is None
+    assert project.has_table("after")
+
+
+def test_a_file_may_ask_for_autocommit_itself(project: Project) -> None:
+    """A procedure that commits needs it."""
+    project.write(
+        {
+            **BASE,
+            "2_b.up.sql": "-- whimbrel: transaction = off\n"
+            "CREATE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN DELETE FROM a WHERE n = 1; COMMIT;"
+            " DELETE FROM a WHERE n = 2; COMMIT; END $$;\nCALL p();",
+        }
+    )
+
+    assert project.up().error is None
+    assert project.value("SELECT min(n) FROM a") == 3
+
+
+def test_an_enum_value_can_be_added_and_used_in_an_autocommit_file(project: Project) -> None:
+    """A new value cannot be used before its ALTER TYPE is committed."""
+    project.write(
+        {
+            "1_a.up.sql": "CREATE TYPE mood AS ENUM ('sad'); CREATE TABLE t (m mood);",
+            "2_b.up.sql": "-- whimbrel: transaction = off\n"
+            "ALTER TYPE mood ADD VALUE 'happy';\nINSERT INTO t VALUES ('happy');",
+        }
+    )
+
+    assert project.up().error is None
+
+
+def test_statements_that_are_done_are_skipped_after_a_failure(project: Project) -> None:
+    """The statement that failed is run again, those before it are not."""
+    project.write(
+        {
+            **BASE,
+            "2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON a (n);\nINSERT INTO a VALUES (0);\nSELECT 1/(SELECT count(*)"
+            " FROM later);\nVACUUM a;",
+        }
+    )
+    project.connection.execute("CREATE TABLE later ()")
+
+    first = project.up()
+    left = journal(project)
+    interrupted = [state.interruption for state in project.states()]
+    project.connection.execute("INSERT INTO later DEFAULT VALUES")
+    second = project.up()
+
+    assert isinstance(first.error, StatementFailed)
+    assert str(first.error.position).endswith("2_b.up.sql:3:1")
+    assert left == [(1, True), (2, True)]
+    assert [stopped.statement for stopped in interrupted if stopped] == [3]
+    assert second.error is None
+    assert project.value("SELECT count(*) FROM a WHERE n = 0") == 1
+    skipped = [event.number for event in project.events if isinstance(event, StatementSkipped)]
+    assert skipped == [1, 2]
+    assert journal(project) == []
+
+
+def test_a_statement_that_was_changed_after_it_ran_stops_the_next_run(project: Project) -> None:
+    """What is in the database is no longer what the file says."""
+    project.write({**BASE, "2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON a (n);\nSELECT 1/0;"})
+    project.up()
+    project.write({"2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON a ((n + 1));\nSELECT 1;"})
+
+    result = project.up()
+
+    assert isinstance(result.error, Unsettled)
+    assert "statement 1 was changed after it had been run" in result.error.message
+
+
+def test_a_down_does_not_begin_in_the_middle_of_an_up(project: Project) -> None:
+    """Nor the other way round."""
+    project.write(
+        {**BASE, "1_a.down.sql": "DROP TABLE a;", "2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON a (n);SELECT 1/0;"}
+    )
+    project.up()
+
+    with pytest.raises(Unsettled, match="the up of version 2 was interrupted"):
+        project.down()
+
+
+INVALID = "SELECT count(*) FROM pg_index WHERE indrelid = 'a'::regclass AND NOT indisvalid"
+
+
+def killed_in_a_concurrent_build(project: Project, statement: str) -> None:
+    """Kill a run with SIGKILL while its concurrent build waits for an open writer."""
+    project.write({**BASE, "2_b.up.sql": statement + ";"})
+    project.up(to=1)
+    command = [sys.executable, "-m", "whimbrel", "up", "--database", project.dsn, "--migrations", str(project.folder)]
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'whimbrel: 2_b' AND wait_event_type = 'Lock'"
+    )
+    with psycopg.connect(project.dsn) as writer:
+        writer.execute("INSERT INTO a VALUES (7)")
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: project.value(query) == 1 and project.value(INVALID) == 1)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        wait_for(lambda: project.value(query) == 0)
+
+
+@pytest.mark.parametrize("exists", ["", "IF NOT EXISTS "])
+def test_a_build_that_was_killed_is_dropped_and_built_again(project: Project, exists: str) -> None:
+    """IF NOT EXISTS would pass over the invalid index that the killed one left."""
+    killed_in_a_concurrent_build(project, f"CREATE INDEX CONCURRENTLY {exists}i ON a (n)")
+    assert project.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass") is False
+    assert journal(project) == [(1, False)]
+
+    result = project.up()
+
+    assert result.error is None
+    assert project.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass") is True
+    assert project.applied() == [1, 2]
+
+
+def test_an_invalid_index_from_elsewhere_does_not_pass_as_built(project: Project) -> None:
+    """The migration is not recorded, and the way out is named."""
+    killed_in_a_concurrent_build(project, "CREATE INDEX CONCURRENTLY i ON a (n)")
+    project.connection.execute("DELETE FROM schema_migrations_journal")
+    project.write({"2_b.up.sql": "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON a (n);"})
+
+    result = project.up()
+
+    assert result.error is not None
+    assert result.error.message == 'index "i" is invalid'
+    assert project.applied() == [1]
+
+
+def test_what_the_catalog_cannot_tell_is_left_to_a_person(project: Project) -> None:
+    """With both commands; after either of them the run goes on."""
+    text = "-- whimbrel: transaction = off\nCALL p();\nCREATE TABLE behind ();"
+    project.write(
+        {
+            "1_a.up.sql": "CREATE TABLE a (n int);CREATE PROCEDURE p() LANGUAGE sql AS 'INSERT INTO a VALUES (1)';",
+            "2_b.up.sql": text,
+        }
+    )
+    project.up(to=1)
+    project.connection.execute(
+        "INSERT INTO schema_migrations_journal (version, direction, statement, checksum)"
+        " VALUES (2, 'up', 1, 'sha256:' || encode(sha256('CALL p()'), 'hex'))"
+    )
+
+    result = project.up()
+    with project.session() as session:
+        operations.resolve(session, 2, is_done=True)
+    again = project.up()
+
+    assert isinstance(result.error, Unsettled)
+    assert result.error.hint is not None
+    assert "whimbrel resolve 2 --done" in result.error.hint
+    assert again.error is None
+    assert project.value("SELECT count(*) FROM a") == 0
+    assert project.has_table("behind")
