@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from execution.conftest import Project
 
+from execution.conftest import Project
 from whimbrel.errors import StatementFailed, Unsettled
 from whimbrel.events import StatementSkipped, StepStarted
 from whimbrel.execution import operations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from execution.conftest import Project
 
+from execution.conftest import Project
 from whimbrel.errors import MissingDown, Modified, OutOfOrder, PlanError, SourceError
 from whimbrel.events import StepFinished, Warned
 from whimbrel.execution import operations

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from execution.conftest import Project
 
+from execution.conftest import Project
 from whimbrel import cluster
 from whimbrel.errors import HistoryError, SourceError
 from whimbrel.execution import operations

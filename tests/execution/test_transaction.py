@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from execution.conftest import Project
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from execution.conftest import Project
 from whimbrel.errors import SourceError, StatementFailed
 from whimbrel.events import RunFinished, RunStarted, ServerNotice, StepAdvanced, StepFinished, StepStarted
 

@@ -119,7 +119,7 @@ def _record(connection: Connection, task: Task, started_at: datetime) -> Whimbre
     before, after = task.records(started_at)
     resets = [Record(text, tuple(values)) for text, values in restore(task, connection.info.server_version)]
     journal = Record(
-        b"DELETE FROM " + _journal(task) + b" WHERE version = $1::bigint AND direction = $2",
+        b"DELETE FROM " + history.quoted(task.config, "_journal") + b" WHERE version = $1::bigint AND direction = $2",
         (str(task.step.version).encode(), _direction(task).encode()),
     )
     diagnostic = history.write(connection, [*resets, *before, *after, journal])
@@ -134,14 +134,10 @@ def _direction(task: Task) -> str:
     return task.step.direction.value
 
 
-def _journal(task: Task) -> bytes:
-    return f'"{task.config.history_schema}"."{task.config.history_name}_journal"'.encode()
-
-
 def _start_statement(task: Task) -> bytes:
     return (
         b"INSERT INTO "
-        + _journal(task)
+        + history.quoted(task.config, "_journal")
         + b" AS j (version, direction, statement, checksum) VALUES ($1::bigint, $2, $3::integer, $4)"
         b" ON CONFLICT (version, direction, statement) DO UPDATE"
         b" SET checksum = excluded.checksum, started_at = excluded.started_at, finished_at = NULL"
@@ -150,7 +146,7 @@ def _start_statement(task: Task) -> bytes:
 
 def _finish_sql(task: Task) -> bytes:
     return (
-        b"UPDATE " + _journal(task) + b" SET finished_at = clock_timestamp()"
+        b"UPDATE " + history.quoted(task.config, "_journal") + b" SET finished_at = clock_timestamp()"
         b" WHERE version = $1::bigint AND direction = $2 AND statement = $3::integer"
     )
 
@@ -158,4 +154,4 @@ def _finish_sql(task: Task) -> bytes:
 def _finish_statement(task: Task) -> sql.Composed:
     return sql.SQL(
         "UPDATE {} SET finished_at = clock_timestamp() WHERE version = %s AND direction = %s AND statement = %s"
-    ).format(sql.Identifier(task.config.history_schema, task.config.history_name + "_journal"))
+    ).format(history.identifier(task.config, "_journal"))

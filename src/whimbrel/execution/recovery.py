@@ -8,6 +8,7 @@ from datetime import datetime
 
 from psycopg import pq, sql
 
+from whimbrel import history
 from whimbrel.database import Connection
 from whimbrel.errors import Unsettled
 from whimbrel.execution.task import Task
@@ -28,7 +29,7 @@ def read_journal(connection: Connection, task: Task) -> Mapping[int, Entry]:
     rows = connection.execute(
         sql.SQL(
             "SELECT statement, checksum, finished_at IS NOT NULL FROM {} WHERE version = %s AND direction = %s"
-        ).format(sql.Identifier(task.config.history_schema, task.config.history_name + "_journal")),
+        ).format(history.identifier(task.config, "_journal")),
         [task.step.version, task.step.direction.value],
     ).fetchall()
     return {int(number): Entry(str(checksum), bool(is_finished)) for number, checksum, is_finished in rows}

@@ -1,0 +1,35 @@
+"""The history tables: make, upgrade, read, record."""
+
+from whimbrel.history.read import Attempt, History, read_down_scripts, read_history, read_log
+from whimbrel.history.record import (
+    Record,
+    accept_checksums,
+    log_failure,
+    own_version,
+    record_applied,
+    record_undone,
+    remove_record,
+    resolve_statement,
+    write,
+)
+from whimbrel.history.tables import ensure_history, identifier, quoted
+
+__all__ = [
+    "Attempt",
+    "History",
+    "Record",
+    "accept_checksums",
+    "ensure_history",
+    "identifier",
+    "log_failure",
+    "own_version",
+    "quoted",
+    "read_down_scripts",
+    "read_history",
+    "read_log",
+    "record_applied",
+    "record_undone",
+    "remove_record",
+    "resolve_statement",
+    "write",
+]

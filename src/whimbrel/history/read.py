@@ -1,0 +1,209 @@
+"""A database → its History, its log, the down scripts that it keeps. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.pq.abc import PGresult
+
+from whimbrel.config import Config
+from whimbrel.database import Connection
+from whimbrel.errors import HistoryError
+from whimbrel.history.record import Record
+from whimbrel.history.tables import INSUFFICIENT_PRIVILEGE, identifier, quoted
+from whimbrel.migration import Applied, Direction, Interruption
+from whimbrel.pipeline import Diagnostic, Pipeline
+from whimbrel.statements import Script, script_from
+
+_SEED_COLUMNS = frozenset({"version", "description", "applied_at"})
+_OWN_COLUMNS = _SEED_COLUMNS | {
+    "ordinal",
+    "name",
+    "checksum",
+    "token_checksum",
+    "duration_ms",
+    "applied_by",
+    "tool_version",
+    "down_sql",
+}
+_UNDEFINED_TABLE = "42P01"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a database records: the applied migrations and the interrupted ones.
+
+    `is_current` is False where the tables are missing or lack columns: the first run makes them.
+    """
+
+    applied: tuple[Applied, ...] = ()
+    interruptions: tuple[Interruption, ...] = ()
+    is_current: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A row of the log. `action` and `outcome` are as in history.sql; times are the server's."""
+
+    version: int
+    name: str | None
+    action: str
+    outcome: str
+    started_at: datetime
+    finished_at: datetime
+    sqlstate: str | None
+    message: str | None
+    role: str
+    host: str | None
+
+
+def read_history(connection: Connection, config: Config, before: Iterable[Record] = ()) -> History:
+    """Read the history in one round trip, after running the statements `before`. Changes nothing itself.
+
+    Needs SELECT on the history tables if they exist. Raises HistoryError for a table that is another tool's, or that
+    this role may not read.
+    """
+    table = quoted(config)
+    queries = {
+        "columns": b"""
+            SELECT c.relname, a.attname, pg_catalog.format_type(a.atttypid, NULL)
+            FROM pg_catalog.pg_class AS c
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+            JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            WHERE n.nspname = $1 AND c.relname::text IN ($2::text, $2::text || '_log', $2::text || '_journal')
+            """,
+        "rows": b"SELECT to_jsonb(t) - 'down_sql', (to_jsonb(t) ->> 'down_sql') IS NOT NULL FROM " + table + b" AS t",
+        "journal": b"SELECT DISTINCT ON (version, direction) version, direction, statement,"
+        b" to_jsonb(started_at), finished_at IS NULL FROM "
+        + quoted(config, "_journal")
+        + b" ORDER BY version, direction, statement DESC",
+    }
+    found: dict[str, list[tuple[str | None, ...]]] = {}
+
+    def keep(tag: str, result: PGresult) -> None:
+        found[tag] = _texts(result)
+
+    with Pipeline[str](connection, keep) as pipeline:
+        for record in before:
+            pipeline.send("before", record.sql, record.parameters)
+        names = (config.history_schema.encode(), config.history_name.encode())
+        pipeline.send("columns", queries["columns"], names)
+        pipeline.send("rows", queries["rows"])
+        pipeline.send("journal", queries["journal"])
+        failure = pipeline.finish()
+    columns: dict[str, dict[str, str]] = {}
+    for relation, column, kind in found.get("columns", []):
+        columns.setdefault(str(relation), {})[str(column)] = str(kind)
+    own = columns.get(config.history_name, {})
+    if own:
+        _refuse_foreign(own, config)
+    if failure is not None and failure[1].sqlstate != _UNDEFINED_TABLE:
+        raise _read_error(failure[1], config)
+    return History(
+        tuple(sorted((_applied(row) for row in found.get("rows", [])), key=lambda each: each.version)),
+        tuple(_interruption(row) for row in found.get("journal", [])),
+        own.keys() >= _OWN_COLUMNS and len(columns) == 3,
+    )
+
+
+def _texts(result: PGresult) -> list[tuple[str | None, ...]]:
+    def text(row: int, column: int) -> str | None:
+        value = result.get_value(row, column)
+        return value.decode() if value is not None else None
+
+    return [tuple(text(row, column) for column in range(result.nfields)) for row in range(result.ntuples)]
+
+
+def _refuse_foreign(columns: dict[str, str], config: Config) -> None:
+    version = columns.get("version", "")
+    if columns.keys() >= _SEED_COLUMNS and version in ("bigint", "integer"):
+        return
+    if columns.keys() == {"version", "dirty"}:
+        owner = "golang-migrate"
+    elif columns.keys() == {"version"} and version.startswith("character varying"):
+        owner = "dbmate or Rails"
+    elif columns.keys() == {"version", "inserted_at"}:
+        owner = "Ecto"
+    else:
+        owner = ""
+    listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    raise HistoryError(
+        f"table {config.history_table} is {f'the history of {owner}' if owner else 'not a history of whimbrel'}",
+        detail=f"Its columns are: {listed}.",
+        hint="Give whimbrel a table of its own and tell it what is applied already:\n"
+        "      whimbrel baseline VERSION --history-table public.whimbrel_migrations\n"
+        '      and put history_table = "public.whimbrel_migrations" into whimbrel.toml.',
+    )
+
+
+def _read_error(diagnostic: Diagnostic, config: Config) -> HistoryError:
+    hint = None
+    if diagnostic.sqlstate == INSUFFICIENT_PRIVILEGE:
+        hint = (
+            f"Ask for it: GRANT SELECT ON {config.history_table}, {config.history_table}_log,"
+            f" {config.history_table}_journal TO …"
+        )
+    return HistoryError(f"the history cannot be read: {diagnostic.message}", detail=diagnostic.detail, hint=hint)
+
+
+def _applied(row: tuple[str | None, ...]) -> Applied:
+    values: dict[str, Any] = json.loads(row[0] or "{}")
+    applied_at: str | None = values.get("applied_at")
+    return Applied(
+        version=int(values["version"]),
+        description=values.get("description"),
+        applied_at=datetime.fromisoformat(applied_at) if applied_at else None,
+        ordinal=values.get("ordinal"),
+        name=values.get("name"),
+        checksum=values.get("checksum"),
+        token_checksum=values.get("token_checksum"),
+        duration_ms=values.get("duration_ms"),
+        applied_by=values.get("applied_by"),
+        tool_version=values.get("tool_version"),
+        has_down=row[1] == "t",
+    )
+
+
+def _interruption(row: tuple[str | None, ...]) -> Interruption:
+    version, direction, statement, started_at, is_open = row
+    return Interruption(
+        int(version or 0),
+        Direction(direction),
+        int(statement or 0) + (0 if is_open == "t" else 1),
+        datetime.fromisoformat(json.loads(started_at or '""')),
+    )
+
+
+def read_down_scripts(connection: Connection, config: Config, versions: Iterable[int]) -> dict[int, Script]:
+    """Return the down scripts that the history keeps for some versions."""
+    rows = connection.execute(
+        sql.SQL("SELECT version, name, down_sql FROM {} WHERE version = ANY (%s) AND down_sql IS NOT NULL").format(
+            identifier(config)
+        ),
+        [list(versions)],
+    ).fetchall()
+    return {
+        int(version): script_from(str(text).encode(), f"{version}_{name or ''}.down.sql (stored)")
+        for version, name, text in rows
+    }
+
+
+def read_log(connection: Connection, config: Config, limit: int) -> list[Attempt]:
+    """Return the newest attempts, newest first; none where there is no log yet."""
+    try:
+        rows = connection.execute(
+            sql.SQL(
+                "SELECT version, name, action, outcome, started_at, finished_at, sqlstate, message, role, host"
+                " FROM {} ORDER BY id DESC LIMIT %s"
+            ).format(identifier(config, "_log")),
+            [limit],
+        ).fetchall()
+    except psycopg.errors.UndefinedTable:
+        return []
+    return [Attempt(*row) for row in rows]
