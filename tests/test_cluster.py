@@ -23,10 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from conftest import FAST, Server
 from whimbrel import cluster
 from whimbrel.cluster import Embedded, Running, parse_address
 from whimbrel.errors import ClusterError, ConfigError
+
+from .conftest import FAST, Server
 
 SOURCES = Path(cluster.__file__).parents[2]
 

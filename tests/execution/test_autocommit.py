@@ -12,10 +12,11 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from execution.conftest import Project
 from whimbrel.errors import StatementFailed, Unsettled
 from whimbrel.events import StatementSkipped, StepStarted
 from whimbrel.execution import operations
+
+from .conftest import Project
 
 BASE = {"1_a.up.sql": "CREATE TABLE a (n int); INSERT INTO a SELECT generate_series(1, 100);"}
 

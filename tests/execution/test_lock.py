@@ -10,11 +10,12 @@ import time
 import psycopg
 import pytest
 
-from execution.conftest import Project
 from whimbrel import database
 from whimbrel.config import config_from
 from whimbrel.errors import LockNotObtained
 from whimbrel.events import LockHeld
+
+from .conftest import Project
 
 FILES = {
     "1_a.up.sql": "CREATE TABLE a (n int); INSERT INTO a SELECT generate_series(1, 1000);",

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from execution.conftest import Project
 from whimbrel.errors import MissingDown, Modified, OutOfOrder, PlanError, SourceError
 from whimbrel.events import StepFinished, Warned
 from whimbrel.execution import operations
 from whimbrel.execution.loss import find_losses
 from whimbrel.execution.task import Action
 from whimbrel.plan import plan_down
+
+from .conftest import Project
 
 PAIRS = {
     "1_a.up.sql": "CREATE TABLE a (n int);",

@@ -6,10 +6,11 @@ import subprocess
 
 import pytest
 
-from execution.conftest import Project
 from whimbrel import cluster
 from whimbrel.errors import HistoryError, SourceError
 from whimbrel.execution import operations
+
+from .conftest import Project
 
 SELF_RECORDING = {
     "000001_init.up.sql": "CREATE TABLE IF NOT EXISTS schema_migrations (version bigint PRIMARY KEY,"

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from execution.conftest import Project
 from whimbrel.errors import SourceError, StatementFailed
 from whimbrel.events import RunFinished, RunStarted, ServerNotice, StepAdvanced, StepFinished, StepStarted
+
+from .conftest import Project
 
 
 def test_migrations_are_applied_in_the_order_of_their_numbers(project: Project) -> None:
@@ -173,7 +174,7 @@ def test_other_transaction_control_is_refused_before_anything_runs(project: Proj
     """Not even the file before it is applied."""
     project.write({"1_fine.up.sql": "CREATE TABLE fine ();", "2_bad.up.sql": text})
 
-    with pytest.raises(SourceError, match="transaction control"):
+    with pytest.raises(SourceError, match="transaction control|BEGIN without a COMMIT"):
         project.up()
 
     assert not project.has_table("fine")
