@@ -196,6 +196,9 @@ def settings(config: Config, version: int) -> dict[str, str]:
         "client_min_messages": "notice",
         "check_function_bodies": "on",
         "row_security": "on",
+        # The files are UTF-8 whatever the database is in, and were split with the backslash as a plain character.
+        "client_encoding": "UTF8",
+        "standard_conforming_strings": "on",
     }
     if version >= 140000:
         # The server looks whether a killed client is gone, and lets go of its locks.

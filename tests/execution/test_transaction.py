@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from whimbrel.errors import SourceError, StatementFailed
 from whimbrel.events import RunFinished, RunStarted, ServerNotice, StepAdvanced, StepFinished, StepStarted
 
+from ..conftest import Server
 from .conftest import Project
 
 
@@ -174,7 +178,7 @@ def test_other_transaction_control_is_refused_before_anything_runs(project: Proj
     """Not even the file before it is applied."""
     project.write({"1_fine.up.sql": "CREATE TABLE fine ();", "2_bad.up.sql": text})
 
-    with pytest.raises(SourceError, match="transaction control|BEGIN without a COMMIT"):
+    with pytest.raises(SourceError, match=r"transaction control|BEGIN without a COMMIT"):
         project.up()
 
     assert not project.has_table("fine")
@@ -320,3 +324,21 @@ def test_exactly_the_migrations_before_a_failing_statement_are_applied(
     tables = project.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename ~ '^t[0-9]'")
     wanted = sum(shape.startswith("CREATE") for shapes in batch[: failing - 1] for shape in shapes)
     assert tables == wanted
+
+
+def test_a_file_is_utf8_whatever_the_database_is_in(server: Server, project: Project) -> None:
+    """A Latin-1 database takes the same characters, converted by the server."""
+    name = f"latin1_{secrets.token_hex(4)}"
+    project.connection.execute(
+        f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0".encode()
+    )
+    try:
+        project.dsn = server.conninfo(name)
+        project.write({"1_a.up.sql": "CREATE TABLE t AS SELECT 'é' AS s; COMMENT ON TABLE t IS 'Größe';"})
+
+        assert project.up().error is None
+
+        with psycopg.connect(project.dsn) as connection:
+            assert connection.execute("SELECT s, char_length(s), octet_length(s) FROM t").fetchone() == ("é", 1, 1)
+    finally:
+        project.connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
