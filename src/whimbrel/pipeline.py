@@ -63,7 +63,8 @@ class Pipeline(Generic[T]):
         self._under_way: deque[tuple[T, int]] = deque()
         self._bytes = 0
         self._poll = select.poll()
-        self._is_synchronised = False
+        # Synchronisation points sent and not yet answered.
+        self._synchronisations = 0
         self.failure: tuple[T, Diagnostic] | None = None
 
     def __enter__(self) -> Self:
@@ -112,14 +113,18 @@ class Pipeline(Generic[T]):
 
     def finish(self) -> tuple[T, Diagnostic] | None:
         """End the batch with a synchronisation point, wait for all results, and return the failure, if any."""
+        self.synchronise()
+        while self._synchronisations:
+            self._wait()
+        return self.failure
+
+    def synchronise(self) -> None:
+        """Commit what was sent outside a transaction block, without waiting. What is sent next runs in any case."""
         try:
             self._pgconn.pipeline_sync()
         except psycopg.OperationalError as error:
             raise _lost(error) from None
-        self._is_synchronised = False
-        while not self._is_synchronised:
-            self._wait()
-        return self.failure
+        self._synchronisations += 1
 
     def copy_in(self, tag: T, sql: bytes, data: Iterable[bytes]) -> None:
         """Run a COPY … FROM stdin with its data, behind what was sent before and before what is sent next.
@@ -177,15 +182,14 @@ class Pipeline(Generic[T]):
             if self._pgconn.pipeline_status == pq.PipelineStatus.OFF:
                 return False
             self._connection.cancel_safe(timeout=CANCEL_TIMEOUT)
-            self._pgconn.pipeline_sync()
-            self._is_synchronised = False
+            self.synchronise()
             deadline = time.monotonic() + CANCEL_TIMEOUT
             self._on_result = _ignore
-            while not self._is_synchronised and time.monotonic() < deadline:
+            while self._synchronisations and time.monotonic() < deadline:
                 self._wait()
         except (psycopg.Error, ConnectionFailed):
             return False
-        return self._is_synchronised
+        return not self._synchronisations
 
     def _wait(self) -> None:
         try:
@@ -202,7 +206,7 @@ class Pipeline(Generic[T]):
             self._pgconn.consume_input()
             # libpq ends each statement's results with a None; two of them in a row: there is nothing more.
             nones = 0
-            while nones < 2 and not self._is_synchronised and not self._pgconn.is_busy():
+            while nones < 2 and not self._pgconn.is_busy():
                 result = self._pgconn.get_result()
                 if result is None:
                     nones += 1
@@ -215,7 +219,7 @@ class Pipeline(Generic[T]):
     def _take(self, result: PGresult) -> None:
         status = result.status
         if status == pq.ExecStatus.PIPELINE_SYNC:
-            self._is_synchronised = True
+            self._synchronisations -= 1
             return
         tag, size = self._under_way.popleft()
         self._bytes -= size

@@ -342,3 +342,19 @@ def test_a_file_is_utf8_whatever_the_database_is_in(server: Server, project: Pro
             assert connection.execute("SELECT s, char_length(s), octet_length(s) FROM t").fetchone() == ("é", 1, 1)
     finally:
         project.connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def test_the_session_is_pinned_also_in_a_databases_first_run(project: Project) -> None:
+    """Where the history tables are missing, and reading them fails, the settings hold all the same."""
+    role = "ALTER DATABASE {} SET {} = '{}'"
+    for name, value in (("search_path", "nowhere"), ("TimeZone", "Asia/Tokyo"), ("lock_timeout", "1h")):
+        project.connection.execute(role.format(project.value("SELECT current_database()"), name, value).encode())
+    project.write(
+        {
+            "1_a.up.sql": "CREATE TABLE a AS SELECT current_setting('TimeZone') AS z, current_setting('lock_timeout') AS l;"
+        }
+    )
+
+    assert project.up().error is None
+
+    assert project.connection.execute("SELECT * FROM public.a").fetchone() == ("UTC", "5s")

@@ -92,6 +92,8 @@ def read_history(connection: Connection, config: Config, before: Iterable[Record
     with Pipeline[str](connection, keep) as pipeline:
         for record in before:
             pipeline.send("before", record.sql, record.parameters)
+        # A missing table is an error, which would undo what stands before it.
+        pipeline.synchronise()
         names = (config.history_schema.encode(), config.history_name.encode())
         pipeline.send("columns", queries["columns"], names)
         pipeline.send("rows", queries["rows"])
