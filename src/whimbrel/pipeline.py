@@ -227,7 +227,9 @@ class Pipeline(Generic[T]):
             self._on_result(tag, result)
         elif status == pq.ExecStatus.FATAL_ERROR:
             diagnostic = diagnose(result)
-            if self._pgconn.status == pq.ConnStatus.BAD:
+            # FATAL is what the server says before it hangs up.
+            severity = result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED)
+            if severity in (b"FATAL", b"PANIC") or self._pgconn.status == pq.ConnStatus.BAD:
                 raise _lost(diagnostic.message, diagnostic.sqlstate)
             if self.failure is None:
                 self.failure = tag, diagnostic

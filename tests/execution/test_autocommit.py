@@ -175,7 +175,8 @@ def killed_in_a_concurrent_build(project: Project, statement: str) -> None:
     project.up(to=1)
     command = [sys.executable, "-m", "whimbrel", "up", "--database", project.dsn, "--migrations", str(project.folder)]
     query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'whimbrel: 2_b' AND wait_event_type = 'Lock'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'whimbrel: 2_b' AND wait_event_type = 'Lock'"
     )
     with psycopg.connect(project.dsn) as writer:
         writer.execute("INSERT INTO a VALUES (7)")

@@ -117,7 +117,10 @@ def test_a_killed_run_frees_the_lock_and_leaves_nothing(project: Project) -> Non
         pytest.skip("client_connection_check_interval came with PostgreSQL 14")
     project.write({"1_a.up.sql": "CREATE TABLE a ();", "2_b.up.sql": "CREATE TABLE b (); SELECT pg_sleep(600);"})
     process = subprocess.Popen(command(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+    sleeping = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+    )
     while project.value(sleeping) != 1:
         time.sleep(0.02)
     process.kill()

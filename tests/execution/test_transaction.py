@@ -351,7 +351,8 @@ def test_the_session_is_pinned_also_in_a_databases_first_run(project: Project) -
         project.connection.execute(role.format(project.value("SELECT current_database()"), name, value).encode())
     project.write(
         {
-            "1_a.up.sql": "CREATE TABLE a AS SELECT current_setting('TimeZone') AS z, current_setting('lock_timeout') AS l;"
+            "1_a.up.sql": "CREATE TABLE a AS"
+            " SELECT current_setting('TimeZone') AS zone, current_setting('lock_timeout') AS timeout;"
         }
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,12 +15,17 @@ from whimbrel.history import History, Record
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An open connection; `label` is how messages name the database, `address` holds the password."""
+    """An open connection; `label` is how messages name the database.
+
+    `reconnect` opens another connection like it, for looking what became of a COMMIT whose answer was lost; None where
+    the connection was given and nobody here knows how it was made.
+    """
 
     connection: Connection
     config: Config
     label: str
     server_version: str
+    reconnect: Callable[[], Connection] | None = None
 
     def read_history(self) -> History:
         """Read the history, pinning the session's settings in the same round trip."""
@@ -66,4 +71,5 @@ def open_session(config: Config, *, create_database: bool = False) -> Generator[
         connection = database.connect(address)
     with connection:
         where = f'"{connection.info.dbname}" on {embedded}' if embedded else database.describe(connection)
-        yield Session(connection, config, where, database.server_version(connection))
+        version = database.server_version(connection)
+        yield Session(connection, config, where, version, lambda: database.connect(address))

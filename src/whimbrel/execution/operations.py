@@ -11,9 +11,9 @@ import psycopg
 
 from whimbrel import database, history
 from whimbrel.config import Config
-from whimbrel.errors import PlanError, SourceError, StatementFailed
+from whimbrel.errors import ConnectionFailed, PlanError, SourceError, StatementFailed
 from whimbrel.events import Listener, RunStarted, ServerNotice, Warned, ignore
-from whimbrel.execution import transaction
+from whimbrel.execution import lost, transaction
 from whimbrel.execution.executor import Result, execute, prepare
 from whimbrel.execution.opening import Session
 from whimbrel.execution.task import Action, Task
@@ -110,8 +110,12 @@ def _run(session: Session, source: Source, verb: str, action: Action, planner: P
         if not tasks:
             return Result(())
         emit(RunStarted(verb, plan, session.label, session.server_version))
+        last_attempt = history.last_attempt(session.connection, session.config)
         with _notices(session, emit):
-            return execute(session.connection, tasks, emit)
+            result = execute(session.connection, tasks, emit)
+    if isinstance(result.error, ConnectionFailed):
+        return lost.settle(session, tasks, result, last_attempt, emit)
+    return result
 
 
 def rehearse(session: Session, source: Source, *, to: int | None = None, emit: Listener = ignore) -> Result:

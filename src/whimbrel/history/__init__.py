@@ -1,6 +1,14 @@
 """The history tables: make, upgrade, read, record."""
 
-from whimbrel.history.read import Attempt, History, read_down_scripts, read_history, read_log
+from whimbrel.history.read import (
+    Attempt,
+    History,
+    last_attempt,
+    read_down_scripts,
+    read_history,
+    read_log,
+    successes_after,
+)
 from whimbrel.history.record import (
     Record,
     accept_checksums,
@@ -21,6 +29,7 @@ __all__ = [
     "accept_checksums",
     "ensure_history",
     "identifier",
+    "last_attempt",
     "log_failure",
     "own_version",
     "quoted",
@@ -31,5 +40,6 @@ __all__ = [
     "record_undone",
     "remove_record",
     "resolve_statement",
+    "successes_after",
     "write",
 ]

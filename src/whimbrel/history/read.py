@@ -196,6 +196,25 @@ def read_down_scripts(connection: Connection, config: Config, versions: Iterable
     }
 
 
+def last_attempt(connection: Connection, config: Config) -> int:
+    """Return the number of the newest row of the log, 0 for an empty one."""
+    row = connection.execute(
+        sql.SQL("SELECT coalesce(max(id), 0) FROM {}").format(identifier(config, "_log"))
+    ).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+def successes_after(connection: Connection, config: Config, attempt: int) -> list[tuple[int, str]]:
+    """Return the versions and actions of the attempts that were committed after a row of the log, in their order."""
+    rows = connection.execute(
+        sql.SQL("SELECT version, action FROM {} WHERE id > %s AND outcome = 'succeeded' ORDER BY id").format(
+            identifier(config, "_log")
+        ),
+        [attempt],
+    ).fetchall()
+    return [(int(version), str(action)) for version, action in rows]
+
+
 def read_log(connection: Connection, config: Config, limit: int) -> list[Attempt]:
     """Return the newest attempts, newest first; none where there is no log yet."""
     try:
