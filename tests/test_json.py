@@ -8,10 +8,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import psycopg
@@ -109,27 +109,29 @@ class Project:
 
     def run(self, *words: str, database: str | None = None) -> Run:
         """Run a command with --json and check each line of its output."""
-        own = ("PG", "WHIMBREL_", "DATABASE_URL")
-        done = subprocess.run(
-            [sys.executable, "-m", "whimbrel", *words, "--json", "--database", database or self.dsn],
-            cwd=self.folder,
-            env={name: value for name, value in os.environ.items() if not name.startswith(own)},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-            check=False,
-        )
+        done = self._start(*words, "--json", "--database", database or self.dsn)
         documents = [json.loads(line) for line in done.stdout.splitlines()]
         for document in documents:
             check(document)
         return Run(done.returncode, documents, done.stderr)
 
-    def good(self, *words: str) -> Run:
-        """Run a command that succeeds."""
-        done = self.run(*words)
-        assert done.code == 0, done.stderr
-        return done
+    def prepare(self, *words: str, code: int = 0) -> None:
+        """Run a command of which only the effect is of interest."""
+        done = self._start(*words, "--quiet", "--database", self.dsn)
+        assert done.returncode == code, done.stderr
+
+    def _start(self, *words: str) -> subprocess.CompletedProcess[str]:
+        own = ("PG", "WHIMBREL_", "DATABASE_URL")
+        return subprocess.run(
+            [sys.executable, "-m", "whimbrel", *words],
+            cwd=self.folder,
+            env={name: value for name, value in os.environ.items() if not name.startswith(own)},
+            capture_output=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
 
 
 @pytest.fixture
@@ -140,21 +142,25 @@ def project(tmp_path: Path, dsn: str) -> Project:
 # Preparations
 
 
+def fresh(project: Project) -> None:
+    del project
+
+
 def applied(project: Project) -> None:
-    project.good("up")
+    project.prepare("up")
 
 
 def applied_partly(project: Project) -> None:
-    project.good("up", "--to", "1")
+    project.prepare("up", "--to", "1")
 
 
 def modified(project: Project) -> None:
-    project.good("up")
+    project.prepare("up")
     project.write("migrations/000002_add_body.up.sql", "ALTER TABLE notes ADD COLUMN body varchar;\n")
 
 
 def missing(project: Project) -> None:
-    project.good("up")
+    project.prepare("up")
     project.remove("migrations/000002*")
     project.write("migrations/000003_extra.up.sql", "CREATE TABLE extra (id int);\n")
 
@@ -170,23 +176,25 @@ def concurrent(project: Project) -> None:
 
 def interrupted(project: Project) -> None:
     project.write("migrations/000003_extra.up.sql", INTERRUPTED)
-    assert project.run("up").code == 1
+    project.prepare("up", code=1)
 
 
 def resolved(project: Project) -> None:
     interrupted(project)
-    project.good("resolve", "3", "--retry")
+    project.prepare("resolve", "3", "--retry")
     project.sql("CREATE TABLE gate ()")
 
 
 def broken(project: Project) -> None:
-    project.write("migrations/000002_add_body.up.sql", "ALTER TABLE notes ADD COLUMN body text;\nUPDATE notes SET bdy = '';\n")
+    project.write(
+        "migrations/000002_add_body.up.sql", "ALTER TABLE notes ADD COLUMN body text;\nUPDATE notes SET bdy = '';\n"
+    )
 
 
 def by_hand(project: Project) -> None:
     """Give every oddity that status knows."""
     project.write("migrations/000004_extra.up.sql", INTERRUPTED)
-    assert project.run("up").code == 1
+    project.prepare("up", code=1)
     project.sql("INSERT INTO schema_migrations (version, description) VALUES (7, 'by hand')")
     project.write("migrations/000001_create_notes.up.sql", "create table notes (id int primary key);\n")
     project.write("migrations/000002_add_body.up.sql", "SELECT 1;\n")
@@ -200,9 +208,8 @@ class Case:
 
     words: list[str]
     kinds: list[str]
-    prepare: Callable[[Project], None] = lambda project: None
+    prepare: Callable[[Project], None] = fresh
     code: int = 0
-    is_exact: bool = field(default=True, kw_only=True)
 
     def __str__(self) -> str:
         return " ".join([*self.words, f"({self.prepare.__name__})"])
@@ -211,20 +218,34 @@ class Case:
 STEP = ["step_started", "step_finished"]
 CASES = [
     Case(["up", "--plan"], ["plan"]),
-    Case(["up", "--plan"], ["plan"], modified, 6, is_exact=False),
+    Case(["up", "--plan"], ["error"], modified, 6),
     Case(["up"], ["run_started", *STEP, *STEP, "run_finished"]),
     Case(["up"], ["warning", "run_started", *STEP, "run_finished"], missing),
     Case(["up"], ["run_started", "step_started", "notice", "step_finished", "run_finished"], talkative),
-    Case(["up"], ["run_started", *STEP, *STEP, "step_started", "step_advanced", "step_finished", "run_finished"], concurrent),
-    Case(["up"], ["run_started", "step_started", "statement_skipped", "step_failed", "run_finished", "error"], interrupted, 4),
-    Case(["up"], ["run_started", "step_started", "statement_skipped", "step_advanced", "step_finished", "run_finished"], resolved),
+    Case(
+        ["up"],
+        ["run_started", *STEP, *STEP, "step_started", "step_advanced", "step_finished", "run_finished"],
+        concurrent,
+    ),
+    Case(
+        ["up"],
+        ["run_started", "step_started", "statement_skipped", "step_failed", "run_finished", "error"],
+        interrupted,
+        4,
+    ),
+    Case(
+        ["up"],
+        ["run_started", "step_started", "statement_skipped", "step_advanced", "step_finished", "run_finished"],
+        resolved,
+    ),
     Case(["up"], ["run_started", *STEP, "step_started", "step_failed", "run_finished", "error"], broken, 1),
     Case(["up"], ["error"], modified, 6),
-    Case(["up", "--rehearse"], ["run_started", *STEP, *STEP], is_exact=False),
+    Case(["up", "--rehearse"], ["run_started", *STEP, *STEP, "run_finished"]),
     Case(["down", "--plan"], ["plan"], applied),
     Case(["down", "--yes"], ["run_started", *STEP, "run_finished"], applied),
     Case(["down"], ["error"], applied, 2),
     Case(["redo", "--yes"], ["run_started", *STEP, *STEP, "run_finished"], applied),
+    Case(["redo", "--plan"], ["plan"], applied),
     Case(["force", "2"], ["run_started", *STEP, "run_finished"], applied_partly),
     Case(["status"], ["status"]),
     Case(["status", "--check"], ["status"], code=3),
@@ -240,18 +261,27 @@ CASES = [
     Case(["up", "--nope"], ["error"], code=2),
     Case(["up", "--to", "9"], ["error"], code=2),
 ]
-"""TODO"""
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+# Until the documents of a step name their own version and not the migration's.
+NOT_YET = pytest.mark.xfail(strict=True, reason='in the events of a step "version" is the migration\'s')
+
+# A rehearsal also lacks its run_finished.
+NOT_YET_REHEARSED = pytest.mark.xfail(strict=True, reason="a rehearsal does not end with run_finished")
+
+
+def marks(case: Case) -> tuple[pytest.MarkDecorator, ...]:
+    if "--rehearse" in case.words:
+        return (NOT_YET_REHEARSED,)
+    return (NOT_YET,) if "step_started" in case.kinds else ()
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=str(case), marks=marks(case)) for case in CASES])
 def test_a_command_writes_what_the_schemas_say(project: Project, case: Case) -> None:
     case.prepare(project)
     done = project.run(*case.words)
     assert done.code == case.code, done.stderr
-    if case.is_exact:
-        assert done.kinds == case.kinds
-    else:
-        assert done.kinds[: len(case.kinds)] == case.kinds
+    assert done.kinds == case.kinds
 
 
 def test_the_embedded_postgresql_writes_what_the_schemas_say(project: Project) -> None:
@@ -275,11 +305,13 @@ def test_a_run_that_waits_says_for_whom(project: Project) -> None:
     with psycopg.connect(project.dsn, autocommit=True, application_name="the other one") as holder:
         holder.execute("SELECT pg_advisory_lock(%s)", [key])
         done = project.run("up", "--lock-wait", "1s")
+        pid = holder.info.backend_pid
     assert (done.code, done.kinds) == (5, ["lock_held", "error"])
     held = done.one("lock_held")
-    assert (held["pid"], held["application"]) == (holder.info.backend_pid, "the other one")
+    assert (held["pid"], held["application"]) == (pid, "the other one")
 
 
+@NOT_YET
 def test_an_error_has_its_place_and_its_sqlstate(project: Project) -> None:
     broken(project)
     error = project.run("up").one("error")
@@ -355,15 +387,18 @@ def test_a_schema_is_closed_and_says_its_kind_and_version(kind: str) -> None:
     assert schema["properties"]["whimbrel"]["const"] == kind
     assert schema["properties"]["version"]["const"] == 1
 
-    def objects(value: object) -> Iterator[Document]:
-        match value:
-            case {"type": "object"}:
-                yield value  # pyright: ignore[reportUnknownVariableType, reportReturnType]
-            case _:
-                pass
-        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        for part in parts:  # pyright: ignore[reportUnknownVariableType]
-            yield from objects(part)  # pyright: ignore[reportUnknownArgumentType]
+    def objects(value: Any) -> Iterator[Document]:
+        if isinstance(value, list):
+            parts = cast("list[Any]", value)
+        elif isinstance(value, dict):
+            mapping = cast("Document", value)
+            parts = list(mapping.values())
+            if mapping.get("type") == "object":
+                yield mapping
+        else:
+            return
+        for part in parts:
+            yield from objects(part)
 
     for each in objects(schema):
         assert each["additionalProperties"] is False

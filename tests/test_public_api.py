@@ -117,7 +117,7 @@ def test_migrations_may_have_been_read_before(folder: Path, dsn: str) -> None:
 def test_migrations_come_from_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
     package = write(tmp_path / "site" / "app_in_a_folder", {"__init__.py": ""})
     write(package / "migrations", FILES)
-    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "site"), *sys.path])
     resources = importlib.resources.files("app_in_a_folder") / "migrations"
     assert versions(whimbrel.migrate(resources, dsn)) == [1, 2]
 
@@ -130,7 +130,7 @@ def test_migrations_come_from_a_package_in_an_archive(
         file.writestr("app_in_an_archive/__init__.py", "")
         for name, text in FILES.items():
             file.writestr(f"app_in_an_archive/migrations/{name}", text)
-    monkeypatch.syspath_prepend(archive)
+    monkeypatch.setattr(sys, "path", [str(archive), *sys.path])
     resources = importlib.resources.files("app_in_an_archive") / "migrations"
     assert versions(whimbrel.migrate(resources, dsn)) == [1, 2]
 
@@ -180,6 +180,23 @@ def test_events_arrive_in_order(folder: Path, dsn: str) -> None:
     assert [event.step.version for event in told if isinstance(event, events.StepFinished)] == [1, 2]
     assert isinstance(told[-1], events.RunFinished)
     assert (told[-1].applied, told[-1].remaining) == (2, 0)
+
+
+def test_a_listener_that_raises_ends_the_run_between_whole_migrations(
+    folder: Path, dsn: str, connection: psycopg.Connection[TupleRow]
+) -> None:
+    def refuse(event: whimbrel.Event) -> None:
+        if isinstance(event, events.StepStarted) and event.step.version == 2:
+            raise KeyError(event.step.name)
+
+    with pytest.raises(KeyError, match="add_body"):
+        whimbrel.migrate(folder, dsn, on_event=refuse)
+    # What had been sent ahead may be committed: then with its record.
+    recorded = connection.execute("SELECT version FROM schema_migrations ORDER BY version").fetchall()
+    assert recorded in ([(1,)], [(1,), (2,)])
+    columns = connection.execute("SELECT * FROM notes").description
+    assert len(columns or ()) == len(recorded)
+    assert len(versions(whimbrel.migrate(folder, dsn))) == 2 - len(recorded)
 
 
 def test_event_names_every_kind_of_event() -> None:
@@ -237,7 +254,9 @@ def test_no_file_and_no_variable_is_read(
 def test_a_failed_statement_is_an_error_with_its_place(
     folder: Path, dsn: str, connection: psycopg.Connection[TupleRow]
 ) -> None:
-    (folder / "000002_add_body.up.sql").write_text("ALTER TABLE notes ADD COLUMN body text;\nUPDATE notes SET bdy = '';")
+    (folder / "000002_add_body.up.sql").write_text(
+        "ALTER TABLE notes ADD COLUMN body text;\nUPDATE notes SET bdy = '';"
+    )
     with pytest.raises(whimbrel.WhimbrelError) as caught:
         whimbrel.migrate(folder, dsn)
     error = caught.value
@@ -379,7 +398,9 @@ def test_the_status_tells_applied_from_pending(folder: Path, dsn: str) -> None:
 
 def test_the_status_tells_what_is_odd(folder: Path, dsn: str) -> None:
     whimbrel.migrate(folder, dsn)
-    (folder / "000001_create_notes.up.sql").write_text("-- Only a comment more.\n" + FILES["000001_create_notes.up.sql"])
+    (folder / "000001_create_notes.up.sql").write_text(
+        "-- Only a comment more.\n" + FILES["000001_create_notes.up.sql"]
+    )
     (folder / "000002_add_body.up.sql").unlink()
     (folder / "000002_add_body.down.sql").unlink()
     first, second = whimbrel.read_status(folder, dsn)

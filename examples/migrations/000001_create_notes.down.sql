@@ -1,0 +1,3 @@
+-- Undo: create notes.
+
+DROP TABLE notes;
