@@ -263,20 +263,7 @@ CASES = [
 ]
 
 
-# Until the documents of a step name their own version and not the migration's.
-NOT_YET = pytest.mark.xfail(strict=True, reason='in the events of a step "version" is the migration\'s')
-
-# A rehearsal also lacks its run_finished.
-NOT_YET_REHEARSED = pytest.mark.xfail(strict=True, reason="a rehearsal does not end with run_finished")
-
-
-def marks(case: Case) -> tuple[pytest.MarkDecorator, ...]:
-    if "--rehearse" in case.words:
-        return (NOT_YET_REHEARSED,)
-    return (NOT_YET,) if "step_started" in case.kinds else ()
-
-
-@pytest.mark.parametrize("case", [pytest.param(case, id=str(case), marks=marks(case)) for case in CASES])
+@pytest.mark.parametrize("case", [pytest.param(case, id=str(case)) for case in CASES])
 def test_a_command_writes_what_the_schemas_say(project: Project, case: Case) -> None:
     case.prepare(project)
     done = project.run(*case.words)
@@ -311,7 +298,6 @@ def test_a_run_that_waits_says_for_whom(project: Project) -> None:
     assert (held["pid"], held["application"]) == (pid, "the other one")
 
 
-@NOT_YET
 def test_an_error_has_its_place_and_its_sqlstate(project: Project) -> None:
     broken(project)
     error = project.run("up").one("error")

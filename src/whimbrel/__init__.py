@@ -1,6 +1,7 @@
 """PostgreSQL migrations in plain SQL.
 
-The names below are the public API; everything else may change. They are imported when they are first used, so that
+The names below are the public API, with the exceptions in `whimbrel.errors` and the events in `whimbrel.events`;
+everything else may change. They are imported when they are first used, so that
 the command line, which uses few of them, starts fast.
 """
 

@@ -22,6 +22,7 @@ are sentences (https://www.postgresql.org/docs/18/error-style-guide.html).
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 
@@ -30,13 +31,14 @@ class Position:
     """A place in a file.
 
     `line` and `column` count from 1, `column` in characters; `text` is the source line without its line end, or None
-    where it is not at hand.
+    where it is not at hand. Of a very long line `text` may be a part: `skipped` characters stand before it.
     """
 
     path: str
     line: int
     column: int
     text: str | None = None
+    skipped: int = 0
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}"
@@ -45,7 +47,8 @@ class Position:
 class WhimbrelError(Exception):
     """The root of whimbrel's exceptions.
 
-    `message` is the fact, `detail`, `hint` and `context` are optional further lines, `position` says where in a file.
+    `message` is the fact, `detail`, `hint` and `context` are optional further lines, `position` says where in a file,
+    `sqlstate` is the server's code for the error, if it was the server's.
     """
 
     def __init__(
@@ -56,12 +59,14 @@ class WhimbrelError(Exception):
         hint: str | None = None,
         context: str | None = None,
         position: Position | None = None,
+        sqlstate: str | None = None,
     ) -> None:
         self.message = message
         self.detail = detail
         self.hint = hint
         self.context = context
         self.position = position
+        self.sqlstate = sqlstate
         super().__init__(message)
 
     def __str__(self) -> str:
@@ -132,19 +137,6 @@ class StatementFailed(WhimbrelError):
     remain, journalled.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        sqlstate: str | None = None,
-        detail: str | None = None,
-        hint: str | None = None,
-        context: str | None = None,
-        position: Position | None = None,
-    ) -> None:
-        self.sqlstate = sqlstate
-        super().__init__(message, detail=detail, hint=hint, context=context, position=position)
-
 
 class Interrupted(WhimbrelError):
     """SIGINT or SIGTERM arrived; the running statement was cancelled and its transaction rolled back."""
@@ -162,10 +154,19 @@ EXCERPT_WIDTH = 120
 def excerpt(position: Position) -> tuple[str, str]:
     """Return the source line and the caret line under it, both cut to the part that shows the column."""
     text = position.text or ""
-    index = min(position.column - 1, len(text))
+    index = min(position.column - 1 - position.skipped, len(text))
     start = 0 if len(text) <= EXCERPT_WIDTH else max(0, index - EXCERPT_WIDTH // 2)
     end = start + EXCERPT_WIDTH
-    before = "…" if start else ""
+    before = "…" if start or position.skipped else ""
     after = "…" if end < len(text) else ""
-    margin = "".join("\t" if character == "\t" else " " for character in before + text[start:index])
+    margin = "".join(_blank(character) for character in before + text[start:index])
     return before + text[start:end] + after, margin + "^"
+
+
+def _blank(character: str) -> str:
+    """Return what is as wide as a character on a terminal, and blank."""
+    if character == "\t":
+        return character
+    if unicodedata.combining(character):
+        return ""
+    return "  " if unicodedata.east_asian_width(character) in ("W", "F") else " "

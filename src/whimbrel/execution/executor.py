@@ -13,7 +13,7 @@ from psycopg import pq
 from whimbrel import history
 from whimbrel.config import Config
 from whimbrel.database import Connection
-from whimbrel.errors import Interrupted, StatementFailed, WhimbrelError
+from whimbrel.errors import Interrupted, WhimbrelError
 from whimbrel.events import Listener, RunFinished, StepFailed, Warned
 from whimbrel.execution import autocommit, transaction
 from whimbrel.execution.task import Action, Task
@@ -109,7 +109,7 @@ def _log_failure(
             action=task.action.value,
             outcome="interrupted" if isinstance(error, Interrupted) else "failed",
             started_at=started_at,
-            sqlstate=error.sqlstate if isinstance(error, StatementFailed) else None,
+            sqlstate=error.sqlstate,
             message=error.message,
         )
     except psycopg.Error as second:

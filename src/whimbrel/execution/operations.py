@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import psycopg
 from whimbrel import database, history
 from whimbrel.config import Config
 from whimbrel.errors import ConnectionFailed, PlanError, SourceError, StatementFailed
-from whimbrel.events import Listener, RunStarted, ServerNotice, Warned, ignore
+from whimbrel.events import Listener, RunFinished, RunStarted, ServerNotice, StepFailed, Warned, ignore
 from whimbrel.execution import lost, transaction
 from whimbrel.execution.executor import Result, execute, prepare
 from whimbrel.execution.opening import Session
@@ -92,6 +94,7 @@ def _run(session: Session, source: Source, verb: str, action: Action, planner: P
     if not tasks:
         for warning in plan.warnings:
             emit(Warned(warning))
+        emit(RunFinished(0, 0, timedelta(0)))
         return Result(())
     _refuse_replica(session)
     wait = database.seconds(session.config.lock_wait)
@@ -108,6 +111,7 @@ def _run(session: Session, source: Source, verb: str, action: Action, planner: P
         for warning in plan.warnings:
             emit(Warned(warning))
         if not tasks:
+            emit(RunFinished(0, 0, timedelta(0)))
             return Result(())
         emit(RunStarted(verb, plan, session.label, session.server_version))
         last_attempt = history.last_attempt(session.connection, session.config)
@@ -134,15 +138,20 @@ def rehearse(session: Session, source: Source, *, to: int | None = None, emit: L
             break
         chosen.append(task)
     if not chosen:
+        emit(RunFinished(0, len(plan.steps), timedelta(0)))
         return Result((), remaining=plan.steps)
     _refuse_replica(session)
     emit(RunStarted("rehearse", plan, session.label, session.server_version))
     finished: list[Step] = []
+    start = time.monotonic()
     with _notices(session, emit):
         failure = transaction.run(session.connection, chosen, emit, finished.append, rehearse=True)
-    if failure is None:
-        return Result(tuple(finished), remaining=plan.steps[len(chosen) :])
-    return Result(tuple(finished), failure[0].step, plan.steps[len(finished) + 1 :], failure[1])
+    result = Result(tuple(finished), remaining=plan.steps[len(chosen) :])
+    if failure is not None:
+        result = Result(tuple(finished), failure[0].step, plan.steps[len(finished) + 1 :], failure[1])
+        emit(StepFailed(failure[0].step, failure[1]))
+    emit(RunFinished(len(finished), len(plan.steps) - len(finished), timedelta(seconds=time.monotonic() - start)))
+    return result
 
 
 def baseline(session: Session, source: Source, version: int, *, emit: Listener = ignore) -> tuple[Migration, ...]:

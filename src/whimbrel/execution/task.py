@@ -87,6 +87,7 @@ class Task:
         if diagnostic.sqlstate == _LOCK_NOT_AVAILABLE:
             return LockNotObtained(
                 message,
+                sqlstate=diagnostic.sqlstate,
                 detail="The migration was rolled back; everything is as it was.",
                 hint="Another transaction holds the table. Run the command again, or wait longer: --lock-timeout 30s",
                 context=_context(diagnostic),
