@@ -29,7 +29,13 @@ class Annotations:
     statement_timeout: str | None = None
 
 
-KEYS = ("transaction", "irreversible", "lock_timeout", "statement_timeout")
+_EXAMPLES = {
+    "transaction": "off",
+    "irreversible": "the old values are gone",
+    "lock_timeout": "5s",
+    "statement_timeout": "2min",
+}
+KEYS = tuple(_EXAMPLES)
 
 
 def read_annotations(comments: Iterable[Comment], path: str) -> Annotations:
@@ -58,13 +64,13 @@ def refuse_annotations(comments: Iterable[Comment], path: str) -> None:
 
 def _key_and_value(comment: Comment, path: str) -> tuple[str, str]:
     match = _SHAPE.fullmatch(comment.text)
-    if match is None or match.group(2) is None:
+    if match is None:
         raise SourceError(
-            "annotation has no value",
+            "annotation in a block comment" if comment.text.startswith("/*") else "annotation cannot be read",
             hint="Write it as: -- whimbrel: key = value",
             position=_position(comment, path),
         )
-    key = match.group(1)
+    key, value = match.groups()
     if key not in KEYS:
         close = get_close_matches(key, KEYS, n=1)
         raise SourceError(
@@ -72,7 +78,13 @@ def _key_and_value(comment: Comment, path: str) -> tuple[str, str]:
             hint=f'Perhaps you meant "{close[0]}".' if close else f"The annotations are: {', '.join(KEYS)}.",
             position=_position(comment, path),
         )
-    return key, match.group(2)
+    if not value:
+        raise SourceError(
+            f'annotation "{key}" has no value',
+            hint=f"Write it as: -- whimbrel: {key} = {_EXAMPLES[key]}",
+            position=_position(comment, path),
+        )
+    return key, value
 
 
 def _with(found: Annotations, key: str, value: str, comment: Comment, path: str) -> Annotations:
@@ -82,8 +94,6 @@ def _with(found: Annotations, key: str, value: str, comment: Comment, path: str)
                 raise _bad_value(key, value, '"on" or "off"', comment, path)
             return replace(found, transaction=value == "on")
         case "irreversible":
-            if not value:
-                raise _bad_value(key, value, "the reason", comment, path)
             return replace(found, irreversible=value)
         case "lock_timeout" | "statement_timeout":
             if not _DURATION.fullmatch(value):

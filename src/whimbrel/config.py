@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
-from whimbrel.errors import ConfigError
+from whimbrel.errors import ConfigError, Position
 
 FILE_NAME = "whimbrel.toml"
-_DURATION = re.compile(r"\d+\s*(us|ms|s|min|h|d)?")
+_DURATION = re.compile(r"[0-9]+\s*(us|ms|s|min|h|d)?")
+_TOML_ERROR = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 _TABLE = re.compile(r"(?:([a-z_][a-z0-9_$]*)\.)?([a-z_][a-z0-9_$]*)")
 
 
@@ -71,7 +73,7 @@ def read_config(
     environment = os.environ if environment is None else environment
     path = file.absolute() if file is not None else _find(here)
     if file is not None and not file.is_file():
-        raise ConfigError(f"configuration file {file} does not exist")
+        raise ConfigError(f"configuration file {file} does not exist", hint="Give the path of a file: --config FILE")
     root = path.parent if path is not None else here
     values: dict[str, str] = {}
     origins: dict[str, str] = {}
@@ -122,11 +124,14 @@ def _find(directory: Path) -> Path | None:
 
 def _read_file(path: Path) -> dict[str, str]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+        document = tomllib.loads(_read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        # "Invalid value (at line 1, column 5)"; the line itself may hold a password.
+        match = _TOML_ERROR.fullmatch(str(error))
+        if match is None:
+            raise ConfigError(f"{path}: {str(error)[:1].lower()}{str(error)[1:]}") from None
+        position = Position(str(path), int(match[2]), int(match[3]))
+        raise ConfigError(match[1][:1].lower() + match[1][1:], position=position) from None
     found: dict[str, str] = {}
     for key, value in document.items():
         if key not in KEYS:
@@ -145,32 +150,52 @@ def _unknown_key(key: str, place: str) -> ConfigError:
     )
 
 
-_ENV_LINE = re.compile(
-    r"""\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:'([^']*)'|"((?:[^"\\]|\\.)*)"|([^\s#'"][^\n]*?)?)\s*(?:\s#.*)?"""
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not valid UTF-8", hint="Save the file as UTF-8.") from None
+
+
+_ENV_BLANK = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
+_ENV_VALUE = re.compile(
+    r"""
+    [ \t]* (?:export[ \t]+)? ([A-Za-z_][A-Za-z0-9_.-]*) [ \t]*=[ \t]*
+    (?: '([^']*)' | "((?:[^"\\]|\\.)*)" | ((?!['"])[^\n]*?) )
+    [ \t]* (?:(?<=[ \t])\#[^\n]*)? (?:\n|\Z)
+    """,
+    re.VERBOSE | re.DOTALL,
 )
 
 
 def _read_env(path: Path) -> dict[str, str]:
-    """Read KEY=value lines: bare up to a ` #`, in '…' as it stands, in "…" with \\n, \\" and \\\\. Nothing is run."""
+    """Read NAME=value lines: bare up to a ` #`, in '…' as it stands, in "…" with \\n, \\" and \\\\.
+
+    A quoted value may go over several lines. Nothing is run, and no variable is put in.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+        text = _read_text(path)
+    except ConfigError:
+        if path.exists():
+            raise
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
     found: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
+    at = 0
+    while at < len(text):
+        if blank := _ENV_BLANK.match(text, at):
+            at = blank.end()
             continue
-        match = _ENV_LINE.fullmatch(line)
+        match = _ENV_VALUE.match(text, at)
         if match is None:
             # The line may hold a secret: it is named, not shown.
-            raise ConfigError(f"{path}:{number}: not of the form NAME=value")
+            raise ConfigError(f"{path}:{text.count(chr(10), 0, at) + 1}: not of the form NAME=value")
         name, literal, quoted, bare = match.groups()
         if quoted is not None:
-            found[name] = re.sub(r"\\(.)", lambda each: "\n" if each[1] == "n" else each[1], quoted)
-        else:
-            found[name] = literal if literal is not None else (bare or "")
+            literal = re.sub(r"\\(.)", lambda each: "\n" if each[1] == "n" else each[1], quoted, flags=re.DOTALL)
+        found[name] = literal if literal is not None else bare
+        at = match.end()
     return found
 
 
@@ -188,10 +213,13 @@ def _from_variables(variables: Mapping[str, str]) -> dict[str, str]:
 def _checked(key: str, value: str, base: Path, origin: str) -> str:
     match key:
         case "migrations" | "seeds":
-            return str(base / Path(value).expanduser())
+            return str(_path(key, value, base, origin))
         case "database" if value.startswith("embedded:"):
             location, mark, options = value.removeprefix("embedded:").partition("?")
-            return f"embedded:{base / Path(location).expanduser()}{mark}{options}" if location else value
+            if not location:
+                return value
+            # The address is percent-encoded, and the folder before it may hold "?" or "%".
+            return f"embedded:{quote(str(_path(key, unquote(location), base, origin)))}{mark}{options}"
         case "history_table":
             match = _TABLE.fullmatch(value)
             if match is None:
@@ -210,3 +238,10 @@ def _checked(key: str, value: str, base: Path, origin: str) -> str:
 
 def _bad_value(key: str, value: str, origin: str, hint: str) -> ConfigError:
     return ConfigError(f'"{key}" cannot be "{value}" (from {origin})', hint=hint)
+
+
+def _path(key: str, value: str, base: Path, origin: str) -> Path:
+    try:
+        return base / Path(value).expanduser()
+    except RuntimeError:
+        raise _bad_value(key, value, origin, "There is no such home directory.") from None

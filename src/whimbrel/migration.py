@@ -72,7 +72,7 @@ class Outline:
 
     `statements` counts those that are sent, without a BEGIN and COMMIT around them and, in an autocommit script,
     without those that record the migration (whimbrel's own record replaces them). `autocommit_at` is the position of
-    the first statement that cannot run in a transaction, None where the file asks for autocommit itself or needs none.
+    the first statement that cannot run in a transaction, if there is one.
     """
 
     statements: int
@@ -135,8 +135,14 @@ def outline(script: Script, version: int, history_table: str) -> Outline:
                 records += _records_itself(script, part, version, history_table)
         count += 1
     if opening is not None and closing is None:
-        raise _control_error(script, opening)
+        raise _control_error(script, opening, "BEGIN without a COMMIT at the end of the file")
     is_transactional = autocommit is None and annotations.transaction
+    if opening is not None and not annotations.transaction:
+        raise SourceError(
+            "file opens a transaction and asks to be run without one",
+            hint='Remove BEGIN and COMMIT, or the annotation "transaction".',
+            position=script.position(opening),
+        )
     if opening is not None and autocommit is not None:
         raise SourceError(
             "statement cannot run inside the transaction that this file opens",
@@ -175,9 +181,11 @@ def _records_itself(script: Script, statement: Statement, version: int, history_
     return True
 
 
-def _control_error(script: Script, statement: Statement) -> SourceError:
+def _control_error(
+    script: Script, statement: Statement, message: str = "transaction control inside a migration"
+) -> SourceError:
     return SourceError(
-        "transaction control inside a migration",
+        message,
         detail="whimbrel runs the file in a transaction of its own, together with its history row.",
         hint="Remove it; one BEGIN before and one COMMIT behind everything else are accepted.",
         position=script.position(statement),

@@ -12,7 +12,7 @@ from whimbrel.statements import Script
 
 
 class Condition(Enum):
-    """What can be said of one version; the order of the members is of no importance."""
+    """Whether the history holds a version."""
 
     APPLIED = "applied"
     PENDING = "pending"

@@ -13,7 +13,7 @@ from whimbrel.errors import SourceError
 from whimbrel.migration import Direction, Migration
 from whimbrel.statements import Script, read_script, script_from
 
-_NAME = re.compile(r"(\d+)_(.+)\.(up|down)\.sql")
+_NAME = re.compile(r"([0-9]+)_(.+)\.(up|down)\.sql")
 MAX_VERSION = 2**63 - 1
 
 
@@ -30,7 +30,8 @@ def read_migrations(directory: Path | Traversable) -> Source:
     """Read a directory, or the resources of a package (`importlib.resources.files`).
 
     Raises SourceError where the directory does not exist or cannot be read, for two files of one version and direction,
-    for a down without an up, and for a version beyond bigint. A directory without migrations is an empty Source.
+    for a down without an up or of another name, and for a version beyond bigint. A directory without migrations is an
+    empty Source.
     """
     shown = _shown(directory)
     found: dict[tuple[int, Direction], tuple[str, Script]] = {}
@@ -39,7 +40,7 @@ def read_migrations(directory: Path | Traversable) -> Source:
     for entry in _entries(directory, shown):
         match = _NAME.fullmatch(entry.name)
         if match is None:
-            if entry.name.endswith(".sql"):
+            if entry.name.lower().endswith(".sql"):
                 ignored.append(entry.name)
             continue
         version = int(match.group(1))
@@ -64,6 +65,11 @@ def read_migrations(directory: Path | Traversable) -> Source:
             raise SourceError(
                 f"{shown}/{name}: down file without its up file",
                 hint=f"Restore {name.removesuffix('.down.sql')}.up.sql, or remove this file.",
+            )
+        if direction is Direction.DOWN and _NAME.sub(r"\2", found[version, direction][0]) != names[version]:
+            raise SourceError(
+                f"{shown}: {found[version, direction][0]} does not belong to {found[version, Direction.UP][0]}",
+                hint="Give both files of a version the same name.",
             )
     migrations = tuple(
         Migration(

@@ -27,12 +27,14 @@ class Kind(Enum):
 
 
 # A tree costs ten times what a split costs, so one is built only for what begins like a statement that matters.
+_FIRST_LETTERS = b"aAbBcCdDeEpPrRsSvV"
 _SUSPECT = re.compile(
     rb"(?:abort|begin|cluster|commit|copy|end|prepare|reindex|release|rollback|savepoint|start|vacuum)\b"
-    rb"|(?:alter|create|drop)\s+(?:database|subscription|system|tablespace)\b",
+    # A comment would hide the second word.
+    rb"|(?:alter|create|drop)(?:\s+(?:database|subscription|system|tablespace)\b|\s*(?:--|/\*))",
     re.IGNORECASE,
 )
-_CONCURRENT = re.compile(rb"(?:alter|create|drop)\b.*\bconcurrently\b", re.IGNORECASE | re.DOTALL)
+_DEFINITION = re.compile(rb"(?:alter|create|drop)\b", re.IGNORECASE)
 
 
 def classify(sql: bytes) -> Kind:
@@ -40,14 +42,17 @@ def classify(sql: bytes) -> Kind:
 
     What the grammar refuses is ORDINARY: the server is the judge.
     """
-    # A comment between the first words would hide them from the patterns.
-    if not (_SUSPECT.match(sql) or _CONCURRENT.match(sql) or b"/*" in sql[:200] or b"--" in sql[:200]):
+    if sql[:1] not in _FIRST_LETTERS or not (_SUSPECT.match(sql) or _may_be_concurrent(sql)):
         return Kind.ORDINARY
     try:
         tree = parser.parse(sql)
     except parser.ParserError:
         return Kind.ORDINARY
     return Kind.ORDINARY if tree is None else _classify_tree(tree)
+
+
+def _may_be_concurrent(sql: bytes) -> bool:
+    return _DEFINITION.match(sql) is not None and b"concurrently" in sql.lower()
 
 
 def _classify_tree(tree: Node) -> Kind:
@@ -121,7 +126,7 @@ def recorded_version(sql: bytes, table: str) -> int | None:
     That is `INSERT INTO table (version, …) VALUES (3, …)` and `DELETE FROM table WHERE version = 3`, with or without
     the schema; `table` is the history table's name without its schema.
     """
-    if table.encode() not in sql:
+    if table.encode() not in sql.lower():
         return None
     try:
         tree = parser.parse(sql)

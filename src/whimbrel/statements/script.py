@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import BinaryIO
 
 from whimbrel.errors import Position, SourceError
 from whimbrel.statements import parser
-from whimbrel.statements.splitter import Statement, Trailing, split
+from whimbrel.statements.splitter import split
+from whimbrel.statements.statement import Statement, Trailing
 
 # A larger file is read anew, piece by piece, each time it is needed.
 KEPT_SIZE = 1024 * 1024
 # Beyond this, scanning every token costs more than telling a reformatted file from a changed one is worth.
 TOKEN_CHECKSUM_SIZE = 4 * 1024 * 1024
 _PIECE = 1024 * 1024
+# How many bytes of a line are read on either side of a place to be shown.
+_NEAR = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Script:
             stream = self.file.open("rb")
         except OSError as error:
             raise _unreadable(self.path, error) from None
-        status = self.file.stat()
+        status = os.fstat(stream.fileno())
         if (status.st_size, status.st_mtime_ns) != (self.size, self.modified):
             stream.close()
             raise SourceError(f"{self.path}: file changed during the run", hint="Run the command again.")
@@ -51,10 +55,9 @@ class Script:
 
     def statements(self) -> Iterator[Statement]:
         """Yield the statements in order; see `splitter.split` for the errors."""
-        with self.open() as stream:
-            for part in split(stream, self.path):
-                if isinstance(part, Statement):
-                    yield part
+        for part in self.parts():
+            if isinstance(part, Statement):
+                yield part
 
     def parts(self) -> Iterator[Statement | Trailing]:
         """Yield the statements in order, then the annotations behind the last one."""
@@ -81,27 +84,28 @@ class Script:
         line = statement.line + before.count("\n")
         newline = before.rfind("\n")
         column = len(before) - newline if newline >= 0 else statement.column + len(before)
-        return Position(self.path, line, column, self._source_line(statement.offset + len(before.encode())))
+        text, shown = self._source_line(statement.offset + len(before.encode()))
+        return Position(self.path, line, column, text, skipped=column - 1 - shown)
 
-    def _source_line(self, offset: int) -> str | None:
+    def _source_line(self, offset: int) -> tuple[str, int]:
+        """Return the line of a byte offset, or of a long line what is near, and the characters before the offset."""
+        start = max(0, offset - _NEAR)
         with self.open() as stream:
-            start = max(0, offset - 4096)
             stream.seek(start)
-            text = stream.read(8192)
+            text = stream.read(2 * _NEAR)
         at = offset - start
         begin = text.rfind(b"\n", 0, at) + 1
-        if begin == 0 and start > 0:
-            # A line this long would not be read by anybody.
-            return None
         end = text.find(b"\n", at)
-        line = text[begin : end if end >= 0 else None].decode(errors="replace")
-        return line.removeprefix("\ufeff").rstrip("\r")
+        # The piece may begin or end inside a character, whose bytes are then left out.
+        before = text[begin:at].decode(errors="ignore").removeprefix("\ufeff")
+        behind = text[at : end if end >= 0 else None].decode(errors="ignore")
+        return (before + behind).rstrip("\r"), len(before)
 
     def token_checksum(self) -> str | None:
         """Return `tokens1:` and the hex digest of the token stream, or None for a file of more than 4 MB.
 
-        Comments, white space and line ends do not count, nor does the case of key words and unquoted names. COPY data
-        counts byte for byte. The 1 is the version of this formula.
+        Comments, white space and line ends do not count, nor does the case of key words and unquoted names. Strings and
+        COPY data count byte for byte, but for the line ends in them. The 1 is the version of this formula.
         """
         if self.size > TOKEN_CHECKSUM_SIZE:
             return None
@@ -113,8 +117,9 @@ class Script:
                     text = sql[token.start : token.end]
                     digest.update(text.lower() if token.is_word else text.replace(b"\r\n", b"\n"))
                     digest.update(b"\0")
-            for piece in self.copy_data(statement):
-                digest.update(piece)
+            if statement.data is not None:
+                # The file is small enough to hold.
+                digest.update(b"".join(self.copy_data(statement)).replace(b"\r\n", b"\n"))
             digest.update(b"\1")
         return f"tokens1:{digest.hexdigest()}"
 

@@ -1,0 +1,1 @@
+"""SQL text, split and looked at."""
