@@ -166,25 +166,32 @@ def test_a_down_does_not_begin_in_the_middle_of_an_up(project: Project) -> None:
         project.down()
 
 
-INVALID = "SELECT count(*) FROM pg_index WHERE indrelid = 'a'::regclass AND NOT indisvalid"
+def killed(project: Project, statement: str, blocker: str, until: str) -> None:
+    """Kill a run with SIGKILL while its statement waits for an open transaction and a query gives true."""
+    project.write({"2_b.up.sql": statement + ";"})
+    command = [sys.executable, "-m", "whimbrel", "up", "--database", project.dsn, "--migrations", str(project.folder)]
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'whimbrel: 2_b'"
+    )
+    with psycopg.connect(project.dsn) as other:
+        other.execute(blocker.encode())
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: project.value(f"{waiting} AND wait_event_type = 'Lock'") == 1 and project.value(until) is True)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        wait_for(lambda: project.value(waiting) == 0)
+    assert journal(project) == [(1, False)]
+
+
+INVALID = "SELECT count(*) = 1 FROM pg_index WHERE indrelid = 'a'::regclass AND NOT indisvalid"
 
 
 def killed_in_a_concurrent_build(project: Project, statement: str) -> None:
-    """Kill a run with SIGKILL while its concurrent build waits for an open writer."""
-    project.write({**BASE, "2_b.up.sql": statement + ";"})
-    project.up(to=1)
-    command = [sys.executable, "-m", "whimbrel", "up", "--database", project.dsn, "--migrations", str(project.folder)]
-    query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name = 'whimbrel: 2_b' AND wait_event_type = 'Lock'"
-    )
-    with psycopg.connect(project.dsn) as writer:
-        writer.execute("INSERT INTO a VALUES (7)")
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: project.value(query) == 1 and project.value(INVALID) == 1)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        wait_for(lambda: project.value(query) == 0)
+    """Kill a run while its concurrent build waits for an open writer."""
+    project.write(BASE)
+    project.up()
+    killed(project, statement, "INSERT INTO a VALUES (7)", INVALID)
 
 
 @pytest.mark.parametrize("exists", ["", "IF NOT EXISTS "])
@@ -192,13 +199,76 @@ def test_a_build_that_was_killed_is_dropped_and_built_again(project: Project, ex
     """IF NOT EXISTS would pass over the invalid index that the killed one left."""
     killed_in_a_concurrent_build(project, f"CREATE INDEX CONCURRENTLY {exists}i ON a (n)")
     assert project.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass") is False
-    assert journal(project) == [(1, False)]
 
     result = project.up()
 
     assert result.error is None
     assert project.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'i'::regclass") is True
     assert project.applied() == [1, 2]
+
+
+def test_a_build_without_a_name_that_was_killed_is_built_again(project: Project) -> None:
+    """One index comes of it, and it is valid."""
+    killed_in_a_concurrent_build(project, "CREATE INDEX CONCURRENTLY ON a (n)")
+
+    assert project.up().error is None
+
+    query = "SELECT array_agg(indexrelid::regclass::text) FROM pg_index WHERE indrelid = 'a'::regclass AND indisvalid"
+    assert project.value(query) == ["a_n_idx"]
+    assert project.value("SELECT count(*) FROM pg_index WHERE indrelid = 'a'::regclass") == 1
+
+
+@pytest.mark.parametrize("statement", ["REINDEX INDEX CONCURRENTLY i", "REINDEX TABLE CONCURRENTLY a"])
+def test_a_reindex_that_was_killed_leaves_no_copies(project: Project, statement: str) -> None:
+    """_ccnew is dropped and the statement run again."""
+    project.write({"1_a.up.sql": BASE["1_a.up.sql"] + "CREATE INDEX i ON a (n);"})
+    project.up()
+    killed(project, statement, "INSERT INTO a VALUES (7)", INVALID)
+
+    assert project.up().error is None
+
+    rows = project.connection.execute(
+        "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indrelid = 'a'::regclass"
+    )
+    assert rows.fetchall() == [("i", True)]
+
+
+def test_a_detach_that_was_killed_is_finalized(project: Project) -> None:
+    """A second DETACH of any partition would fail until then."""
+    project.write(
+        {
+            "1_a.up.sql": "CREATE TABLE p (n int) PARTITION BY LIST (n);"
+            "CREATE TABLE c PARTITION OF p FOR VALUES IN (1); INSERT INTO p VALUES (1);"
+        }
+    )
+    project.up()
+    pending = "SELECT coalesce(bool_or(inhdetachpending), false) FROM pg_inherits WHERE inhparent = 'p'::regclass"
+    killed(project, "ALTER TABLE p DETACH PARTITION c CONCURRENTLY", "SELECT FROM p", pending)
+
+    result = project.up()
+
+    assert result.error is None
+    assert project.value("SELECT count(*) FROM pg_inherits WHERE inhparent = 'p'::regclass") == 0
+    assert project.value("SELECT count(*) FROM c") == 1
+
+
+def test_a_drop_that_was_killed_is_finished(project: Project) -> None:
+    """The index is invalid by then, and is dropped."""
+    project.write({"1_a.up.sql": BASE["1_a.up.sql"] + "CREATE INDEX i ON a (n);"})
+    project.up()
+    killed(project, "DROP INDEX CONCURRENTLY i", "INSERT INTO a VALUES (7)", INVALID)
+
+    assert project.up().error is None
+    assert project.value("SELECT to_regclass('i') IS NULL") is True
+
+
+def test_a_block_that_the_server_refused_is_simply_run_again(project: Project) -> None:
+    """Nothing of it can remain, unless it commits by itself."""
+    project.write({"2_b.up.sql": "-- whimbrel: transaction = off\nDO $$ BEGIN PERFORM 1/0; END $$;"})
+    project.up()
+    project.write({"2_b.up.sql": "-- whimbrel: transaction = off\nDO $$ BEGIN PERFORM 1/1; END $$;"})
+
+    assert project.up().error is None
 
 
 def test_an_invalid_index_from_elsewhere_does_not_pass_as_built(project: Project) -> None:

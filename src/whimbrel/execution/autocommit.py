@@ -100,6 +100,8 @@ def _run_statement(
         failure = pipeline.finish()
     if failure is not None:
         recovery.roll_back(connection)
+        if is_bare and recovery.is_undone_by_error(statement):
+            connection.execute(_forget_statement(task), [task.step.version, _direction(task), number])
         return task.error(failure[1], failure[0])
     if not is_bare:
         return None
@@ -155,3 +157,9 @@ def _finish_statement(task: Task) -> sql.Composed:
     return sql.SQL(
         "UPDATE {} SET finished_at = clock_timestamp() WHERE version = %s AND direction = %s AND statement = %s"
     ).format(history.identifier(task.config, "_journal"))
+
+
+def _forget_statement(task: Task) -> sql.Composed:
+    return sql.SQL("DELETE FROM {} WHERE version = %s AND direction = %s AND statement = %s").format(
+        history.identifier(task.config, "_journal")
+    )

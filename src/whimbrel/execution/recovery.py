@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from psycopg import pq, sql
 from whimbrel import history
 from whimbrel.database import Connection
 from whimbrel.errors import Unsettled
+from whimbrel.execution import leftovers
 from whimbrel.execution.task import Task
 from whimbrel.statements import Statement
 from whimbrel.statements.concurrent import Concurrent, Operation, find_concurrent
@@ -60,72 +62,71 @@ def settle(connection: Connection, task: Task, number: int, statement: Statement
     Raises Unsettled, with the evidence, where that cannot be told.
     """
     concurrent = find_concurrent(statement.sql)
-    if concurrent is None:
+    match concurrent.operation if concurrent is not None else None:
+        case Operation.CREATE_INDEX if concurrent is not None:
+            outcome = _settle_create_index(connection, concurrent)
+        case Operation.DROP_INDEX if concurrent is not None:
+            outcome = None if leftovers.relation_exists(connection, concurrent.target) else "the index is gone"
+        case Operation.REINDEX_INDEX | Operation.REINDEX_TABLE | Operation.REINDEX_SCHEMA if concurrent is not None:
+            for index in leftovers.find_reindexed(connection, concurrent):
+                leftovers.drop_index(connection, index)
+            outcome = None
+        case Operation.DETACH_PARTITION if concurrent is not None:
+            outcome = leftovers.finish_detach(connection, concurrent)
+        case Operation.CREATE_DATABASE if concurrent is not None:
+            outcome = "the database is there" if leftovers.database_exists(connection, concurrent.target) else None
+        case Operation.DROP_DATABASE if concurrent is not None:
+            outcome = None if leftovers.database_exists(connection, concurrent.target) else "the database is gone"
+        case Operation.REPEATABLE:
+            outcome = None
+        case _:
+            outcome = _UNKNOWN
+    if outcome == _UNKNOWN:
         raise Unsettled(
             f"statement {number} was started and not seen to end",
             detail="It may have been done, wholly or in part; nothing in the catalog tells.",
             hint=f"Look, then say: whimbrel resolve {task.step.version} --done, or --retry to run it again.",
             position=task.step.script.position(statement),
         )
-    match concurrent.operation:
-        case Operation.CREATE_INDEX:
-            return _settle_create_index(connection, concurrent)
-        case Operation.DROP_INDEX:
-            return None if _index_exists(connection, concurrent) else "the index is gone"
-        case Operation.REPEATABLE:
-            return None
+    return outcome
+
+
+_UNKNOWN = "unknown"
 
 
 def _settle_create_index(connection: Connection, concurrent: Concurrent) -> str | None:
-    is_valid = _find_index(connection, concurrent)
-    if is_valid is None:
-        return None
-    if is_valid:
-        return "the index is there and valid"
-    _drop_index(connection, concurrent)
-    return None
+    if concurrent.index:
+        is_valid = leftovers.find_index(connection, concurrent.target, concurrent.index)
+        if is_valid:
+            return "the index is there and valid"
+        if is_valid is None:
+            return None
+    left = leftovers.find_invalid(connection, concurrent.target, concurrent.index or None)
+    for index in left:
+        leftovers.drop_index(connection, index)
+    # Without a name, and with nothing invalid left, it was built whole or not begun.
+    return None if left or concurrent.index else _UNKNOWN
 
 
 def find_invalid_index(connection: Connection, statement: Statement) -> str | None:
     """Return the name of the index that a CREATE INDEX CONCURRENTLY should have built, if it is invalid."""
     concurrent = find_concurrent(statement.sql)
-    if concurrent is None or concurrent.operation is not Operation.CREATE_INDEX:
+    if concurrent is None or concurrent.operation is not Operation.CREATE_INDEX or not concurrent.index:
         return None
-    return concurrent.index if _find_index(connection, concurrent) is False else None
+    is_valid = leftovers.find_index(connection, concurrent.target, concurrent.index)
+    return concurrent.index if is_valid is False else None
 
 
-def _find_index(connection: Connection, concurrent: Concurrent) -> bool | None:
-    """Return whether the index is valid, None where it does not exist or has no name in the statement."""
-    row = connection.execute(
-        """
-        SELECT i.indisvalid FROM pg_catalog.pg_index AS i
-        JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
-        WHERE i.indrelid = pg_catalog.to_regclass(%s) AND c.relname = %s
-        """,
-        [concurrent.table, concurrent.index],
-    ).fetchone()
-    return bool(row[0]) if row is not None else None
+_LEAVES_SOMETHING = frozenset(Operation) - {Operation.REPEATABLE, Operation.DROP_DATABASE}
+_MAY_COMMIT = re.compile(rb"\bcall\b|\bcommit\b", re.IGNORECASE)
 
 
-def _index_exists(connection: Connection, concurrent: Concurrent) -> bool:
-    row = connection.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", [concurrent.table]).fetchone()
-    return row is not None and bool(row[0])
-
-
-def _drop_index(connection: Connection, concurrent: Concurrent) -> None:
-    row = connection.execute(
-        """
-        SELECT n.nspname, c.relname FROM pg_catalog.pg_index AS i
-        JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
-        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE i.indrelid = pg_catalog.to_regclass(%s) AND c.relname = %s AND NOT i.indisvalid
-        """,
-        [concurrent.table, concurrent.index],
-    ).fetchone()
-    if row is not None:
-        name = sql.Identifier(str(row[0]), str(row[1]))
-        connection.execute("SET lock_timeout = 0")
-        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(name))
+def is_undone_by_error(statement: Statement) -> bool:
+    """Whether a statement that the server refused is known to have left nothing behind."""
+    concurrent = find_concurrent(statement.sql)
+    if concurrent is not None:
+        return concurrent.operation not in _LEAVES_SOMETHING
+    return not _MAY_COMMIT.search(statement.sql)
 
 
 def roll_back(connection: Connection) -> None:
