@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ctypes import POINTER, c_int, cast
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from postgast.pg_query_pb2 import Node
@@ -36,8 +35,7 @@ class ParserError(Exception):
         return self.message.startswith("unterminated")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """One token with its byte offsets in the scanned text; `end` is exclusive."""
 
     start: int
@@ -86,13 +84,14 @@ def scan(text: bytes) -> Iterator[Token]:
         tokens = postgast.scan(text.decode()).tokens
     except postgast.PgQueryError as error:
         raise _error(error.message, error.cursorpos) from None
+    # Looking one of these up costs as much as all else that is done with a token.
     comments = (Kind.SQL_COMMENT, Kind.C_COMMENT)
+    no_keyword, name, backslash = KeywordKind.NO_KEYWORD, Kind.IDENT, Kind.ASCII_92
     for token in tokens:
         kind = token.token
-        is_word = token.keyword_kind != KeywordKind.NO_KEYWORD or (
-            kind == Kind.IDENT and text[token.start : token.start + 1] != b'"'
-        )
-        yield Token(token.start, token.end, kind in comments, is_word, kind == Kind.ASCII_92)
+        start = token.start
+        is_word = token.keyword_kind != no_keyword or (kind == name and text[start : start + 1] != b'"')
+        yield Token(start, token.end, kind in comments, is_word, kind == backslash)
 
 
 def parse(text: bytes) -> Node | None:

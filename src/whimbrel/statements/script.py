@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ from whimbrel.statements.statement import Statement, Trailing
 
 # A larger file is read anew, piece by piece, each time it is needed.
 KEPT_SIZE = 1024 * 1024
+REMEMBERED_SIZE = 64 * 1024
 # Beyond this, scanning every token costs more than telling a reformatted file from a changed one is worth.
 TOKEN_CHECKSUM_SIZE = 4 * 1024 * 1024
 _PIECE = 1024 * 1024
@@ -37,6 +38,10 @@ class Script:
     content: bytes | None
     file: Path | None = None
     modified: int = 0
+    # A small script is split once: for its outline, its checksum and its run.
+    _split: list[tuple[Statement | Trailing, ...]] = field(
+        default_factory=list[tuple[Statement | Trailing, ...]], repr=False, compare=False
+    )
 
     def open(self) -> BinaryIO:
         """Open the text. Raises SourceError if a large file has changed since it was read."""
@@ -61,8 +66,14 @@ class Script:
 
     def parts(self) -> Iterator[Statement | Trailing]:
         """Yield the statements in order, then the annotations behind the last one."""
-        with self.open() as stream:
-            yield from split(stream, self.path)
+        if self.size > REMEMBERED_SIZE:
+            with self.open() as stream:
+                yield from split(stream, self.path)
+            return
+        if not self._split:
+            with self.open() as stream:
+                self._split.append(tuple(split(stream, self.path)))
+        yield from self._split[0]
 
     def copy_data(self, statement: Statement) -> Iterator[bytes]:
         """Yield the inline data of a COPY … FROM stdin in pieces of up to a megabyte."""
