@@ -128,3 +128,7 @@ format: setup-dev ## Format the Python files and repair what can be repaired
 clean: ## Remove .venv, caches and built packages; databases stay
 	rm -rf .venv .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist .coverage .coverage.*
 	find src tests services benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+.PHONY: bench
+bench: .venv/.setup ## Measure whimbrel beside psql; choose with B='--only up-some --repeats 3'
+	$(BIN)/python -m benchmarks $(B)

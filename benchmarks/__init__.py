@@ -1,0 +1,1 @@
+"""Speed and memory of whimbrel beside psql's, measured side by side in one run: `python -m benchmarks`."""
