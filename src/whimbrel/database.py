@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import re
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import psycopg
 from psycopg import pq, sql
@@ -39,21 +40,33 @@ def conninfo(database: str | None, variables: Mapping[str, str] | None = None) -
         keyword, name = option.keyword.decode(), (option.envvar or b"").decode()
         if name in (variables or {}) and keyword not in parameters:
             parameters[keyword] = (variables or {})[name]
-    # A URL that was given whole must not be completed by variables meant for another server.
+    _remember(parameters)
     return make_conninfo("", **parameters)
 
 
 def _parameters(database: str) -> dict[str, str]:
+    database = database.strip()
     try:
         found = conninfo_to_dict(database)
     except psycopg.ProgrammingError:
         found = None
-    if found is None or "@" in str(found.get("host", "")):
+    # libpq drops spaces at the ends of a URL's parts: those of a bare password belong to it.
+    if found is None or (_is_url(database) and (not _is_plausible(found) or re.search(r"\s", database))):
         found = _lenient_parameters(database)
     return {key: str(value) for key, value in found.items() if value is not None}
 
 
-_URL = re.compile(r"(postgres(?:ql)?://)([^:@/]*)(?::(.*))?@([^@]*)", re.DOTALL)
+def _is_url(database: str) -> bool:
+    return database.startswith(("postgresql://", "postgres://"))
+
+
+def _is_plausible(parameters: Mapping[str, object]) -> bool:
+    """Say whether libpq found the URL's parts, and not parts of a password that holds `/`, `:` or `@`."""
+    host, dbname, port = (str(parameters.get(key, "")) for key in ("host", "dbname", "port"))
+    return "@" not in host + dbname and re.fullmatch(r"[\d,]*", port) is not None
+
+
+_URL = re.compile(r"(postgres(?:ql)?://)([^:/]*?)(?::(.*))?@([^@]*)", re.DOTALL)
 
 
 def _lenient_parameters(database: str) -> Mapping[str, object]:
@@ -79,16 +92,38 @@ def _unreadable() -> ConfigError:
 
 
 def split_password(address: str) -> tuple[str, str | None]:
-    """Return a connection string without its password, and the password."""
+    """Return a connection string without what is secret in it, and the password."""
     parameters = conninfo_to_dict(address)
-    password = parameters.pop("password", None)
-    return make_conninfo("", **parameters), str(password) if password is not None else None
+    password = parameters.get("password")
+    open_parameters = {key: value for key, value in parameters.items() if key not in _SECRETS}
+    return make_conninfo("", **open_parameters), str(password) if password is not None else None
 
 
 def without_password(database: str) -> str:
     """Return a URL or a DSN as it may be shown; its parameters are written as key=value."""
-    shown, password = split_password(make_conninfo("", **_parameters(database)))
-    return f"{shown} password=********" if password is not None else shown
+    parameters = _parameters(database)
+    return make_conninfo("", **{key: "********" if key in _SECRETS else value for key, value in parameters.items()})
+
+
+# The parameters of a connection that nobody may see.
+_SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
+# The secrets that this process was given, for texts that are not of our making.
+_known_secrets: set[str] = set()
+
+
+def _remember(parameters: Mapping[str, str]) -> None:
+    secrets = [parameters.get(key, "") for key in _SECRETS]
+    _known_secrets.update(spelling for secret in secrets if secret for spelling in (secret, quote(secret, safe="")))
+
+
+def hide_secrets(text: str) -> str:
+    """Return a text, such as a traceback, in which no password stands that this process was given."""
+    given = (os.environ.get(name, "") for name in ("PGPASSWORD", "DATABASE_URL", "WHIMBREL_DATABASE"))
+    for secret in sorted({*_known_secrets, *given} - {""}, key=len, reverse=True):
+        # In a message a text may stand as Python writes it.
+        for spelling in (secret, repr(secret)[1:-1]):
+            text = text.replace(spelling, "********")
+    return text
 
 
 def describe(connection: Connection) -> str:
@@ -116,7 +151,7 @@ def connect(address: str) -> Connection:
     try:
         return psycopg.connect(_extended(address, defaults), autocommit=True, prepare_threshold=None)
     except (psycopg.OperationalError, psycopg.ProgrammingError, UnicodeError) as error:
-        raise _connection_error(str(error), given) from None
+        raise _connection_error(str(error)) from None
 
 
 def _extended(address: str, defaults: Mapping[str, str]) -> str:
@@ -125,17 +160,27 @@ def _extended(address: str, defaults: Mapping[str, str]) -> str:
     return make_conninfo(address, **missing)
 
 
-def _connection_error(text: str, parameters: Mapping[str, object]) -> ConnectionFailed:
-    password = str(parameters.get("password") or "")
-    if password:
-        text = text.replace(password, "********")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # With several addresses libpq reports each; the last line is the server's own word if one was reached.
-    fact = next((line for line in reversed(lines) if "FATAL" in line or "failed" in line), lines[-1] if lines else "")
-    _, mark, server_says = fact.partition("FATAL:")
-    message = server_says.strip() if mark else fact
+def _connection_error(text: str) -> ConnectionFailed:
+    # With several addresses psycopg gives the last one's text, and then a list of all.
+    last, _, others = text.partition("Multiple connection attempts failed")
+    attempts = [_fact(attempt) for attempt in re.findall(r"^- host: .*?: (?=conn)(.*)", others, re.MULTILINE)]
     kind = MissingDatabase if _is_missing_database(text) else ConnectionFailed
-    return kind(f"cannot connect: {message}", hint=_connection_hint(text, parameters), detail=_attempts(lines))
+    return kind(
+        f"cannot connect: {_fact(last)}",
+        detail="\n        ".join(attempts) or None,
+        hint=_connection_hint(text),
+    )
+
+
+def _fact(text: str) -> str:
+    """Return the one line of a failed attempt that says why: the server's own word if it was reached."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    fact = next((line for line in reversed(lines) if "FATAL:" in line), lines[0])
+    fact = re.sub(r"^connection (?:failed|is bad): |fe_sendauth: ", "", fact)
+    if unresolved := re.match(r"failed to resolve host '(.*)': (?:\[.*\] )?(.*)", fact):
+        return f'host name "{unresolved[1]}" cannot be resolved: {unresolved[2][:1].lower()}{unresolved[2][1:]}'
+    _, mark, server_says = fact.partition("FATAL:")
+    return server_says.strip() if mark else fact
 
 
 def _is_missing_database(text: str) -> bool:
@@ -143,34 +188,27 @@ def _is_missing_database(text: str) -> bool:
     return re.search(r'FATAL:\s+database ".*" does not exist', text) is not None
 
 
-def _attempts(lines: list[str]) -> str | None:
-    return "\n        ".join(lines) if len(lines) > 1 else None
-
-
-def _connection_hint(text: str, parameters: Mapping[str, object]) -> str | None:
+def _connection_hint(text: str) -> str | None:
     if _is_missing_database(text):
-        dbname = str(parameters.get("dbname") or parameters.get("user") or "")
-        return f"Create it: createdb {dbname}, or run whimbrel up --create-database."
+        return "Create it: whimbrel up --create-database"
     if "password authentication failed" in text or "no password supplied" in text:
         return "Check the user and the password; ~/.pgpass and PGPASSWORD are read too."
-    if "Connection refused" in text or "No such file or directory" in text:
-        return (
-            "Is the server running, and is the address right?  whimbrel status --config-origins shows where it is from."
-        )
+    if "Connection refused" in text or "No such file or directory" in text or "failed to resolve host" in text:
+        return "Is the server running? Where its address comes from is shown by: whimbrel status --origins"
     if "timeout expired" in text:
-        return "Is the host reachable from here?"
-    if "too many clients" in text or "remaining connection slots" in text:
+        return "Nobody answered. Where the address comes from is shown by: whimbrel status --origins"
+    if "too many" in text or "remaining connection slots" in text:
         return "The server has no free connection; try again."
     return None
 
 
 def create_database(address: str) -> bool:
     """Create the database that a connection string names, from the database `postgres`; False if it was there."""
-    parameters = conninfo_to_dict(address)
-    dbname = str(parameters.get("dbname") or parameters.get("user") or "")
+    dbname = _dbname(address)
     maintenance = make_conninfo(address, dbname="postgres")
     with connect(maintenance) as connection:
-        if connection.execute("SELECT FROM pg_catalog.pg_database WHERE datname = %s", [dbname]).fetchone():
+        found = connection.execute("SELECT FROM pg_catalog.pg_database WHERE datname = %s", [dbname]).fetchone()
+        if found is not None:
             return False
         try:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(dbname)))
@@ -183,6 +221,15 @@ def create_database(address: str) -> bool:
                 hint="Ask for the database, or for the right to make it: ALTER ROLE … CREATEDB",
             ) from None
     return True
+
+
+def _dbname(address: str) -> str:
+    """Return the database that a connection string leads to, be it by a PG* variable, a service or the user's name."""
+    attempt = pq.PGconn.connect_start(address.encode())
+    try:
+        return attempt.db.decode()
+    finally:
+        attempt.finish()
 
 
 def settings(config: Config, version: int) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from importlib import import_module
@@ -12,6 +11,7 @@ import click
 
 from whimbrel import errors
 from whimbrel.cli import render
+from whimbrel.cli.usage import Group, usage_error
 
 # Each is a module of whimbrel.cli.commands, imported when it is called or when its help is shown.
 COMMANDS = (
@@ -43,7 +43,7 @@ EXIT_CODES: tuple[tuple[type[errors.WhimbrelError], int], ...] = (
 USAGE = 2
 
 
-class Commands(click.Group):
+class Commands(Group):
     """The commands, each imported only when it is wanted."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -53,15 +53,6 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         return import_module(f"whimbrel.cli.commands.{cmd_name}").command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from difflib import get_close_matches
-
-        if args and args[0] not in COMMANDS and (close := get_close_matches(args[0], COMMANDS, n=1)):
-            ctx.fail(f'no such command "{args[0]}"; perhaps you meant "{close[0]}"')
-        return super().resolve_command(ctx, args)
 
 
 def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -108,36 +99,50 @@ def main() -> None:
     try:
         code: object = group.main(standalone_mode=False, prog_name="whimbrel")
     except errors.WhimbrelError as error:
-        render.show_error(error, exit_code(error), as_json=as_json)
         code = exit_code(error)
+        render.show_error(error, exit_code(error), as_json=as_json)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = USAGE
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx is not None else "whimbrel"
-        usage = errors.ConfigError(_lowered(error.format_message()), hint=f"See: {command} --help")
-        render.show_error(usage, USAGE, as_json=as_json)
         code = USAGE
-    except (click.Abort, KeyboardInterrupt):
-        code = 128 + signal.SIGINT
-    except BrokenPipeError:
-        # The reader went away (| head): nothing is wrong here, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 128 + signal.SIGPIPE
+        render.show_error(usage_error(error), USAGE, as_json=as_json)
+    except Exception:  # noqa: BLE001  (a bug: its traceback is shown, without the passwords that may stand in it)
+        code = 1
+        _show_bug(as_json=as_json)
+    if (unwritten := render.output_error()) is not None:
+        fact = (unwritten.strerror or str(unwritten)).lower()
+        render.show_error(errors.ConfigError(f"standard output: {fact}"), USAGE, as_json=False)
+        code = code or USAGE
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _lowered(message: str) -> str:
-    return message[:1].lower() + message[1:].rstrip(".")
+def _show_bug(*, as_json: bool) -> None:
+    import traceback
+
+    from whimbrel.database import hide_secrets
+
+    sys.stderr.write(hide_secrets(traceback.format_exc()))
+    bug = errors.WhimbrelError(
+        "this is a bug in whimbrel",
+        detail="What was not committed is rolled back by the server.",
+        hint="Please report it with the lines above.",
+    )
+    render.show_error(bug, 1, as_json=as_json)
 
 
 def _raise_on_signals() -> None:
     def interrupt(signum: int, frame: FrameType | None) -> None:
         del frame
-        # The first one starts the clean-up, which takes a few seconds at most; a second must not disturb it.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # The first one starts the clean-up, which takes a few seconds at most; a second must not disturb it. It is
+        # taken and forgotten: Python complains of one that has arrived already when it is to be ignored (SIG_IGN).
+        signal.signal(signal.SIGINT, _forget)
+        signal.signal(signal.SIGTERM, _forget)
         raise errors.Interrupted(signum)
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
+
+
+def _forget(signum: int, frame: FrameType | None) -> None:
+    del signum, frame

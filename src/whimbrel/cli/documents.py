@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, assert_never
 
 from whimbrel import events
-from whimbrel.errors import StatementFailed, WhimbrelError
+from whimbrel.errors import WhimbrelError
 from whimbrel.execution.loss import Loss
 from whimbrel.execution.task import Task
 from whimbrel.history import Attempt
@@ -68,6 +68,12 @@ def step_form(step: Step) -> Document:
         "is_late": step.is_late,
         "is_stored": step.down_is_stored,
     }
+
+
+def _event_step_form(step: Step) -> Document:
+    # A document's own `version` is that of the JSON forms.
+    form = step_form(step)
+    return {"step": form.pop("version"), **form}
 
 
 def task_form(task: Task) -> Document:
@@ -138,7 +144,7 @@ def error_form(error: WhimbrelError, exit_code: int) -> Document:
         detail=error.detail,
         hint=error.hint,
         context=error.context,
-        sqlstate=error.sqlstate if isinstance(error, StatementFailed) else None,
+        sqlstate=error.sqlstate,
         position={"file": position.path, "line": position.line, "column": position.column} if position else None,
     )
 
@@ -166,7 +172,7 @@ def event_form(event: events.Event) -> Document:
         case events.StepStarted():
             return document(
                 "step_started",
-                **step_form(event.step),
+                **_event_step_form(event.step),
                 statements=event.statements,
                 is_transactional=event.is_transactional,
             )
@@ -181,9 +187,9 @@ def event_form(event: events.Event) -> Document:
         case events.StatementSkipped():
             return document("statement_skipped", step=event.step.version, number=event.number, reason=event.reason)
         case events.StepFinished():
-            return document("step_finished", **step_form(event.step), duration_ms=_milliseconds(event.duration))
+            return document("step_finished", **_event_step_form(event.step), duration_ms=_milliseconds(event.duration))
         case events.StepFailed():
-            return document("step_failed", **step_form(event.step), message=event.error.message)
+            return document("step_failed", **_event_step_form(event.step), message=event.error.message)
         case events.ServerNotice():
             return document("notice", severity=event.severity, message=event.message)
         case events.Warned():

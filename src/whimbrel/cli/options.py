@@ -45,7 +45,11 @@ def common(function: Callable[..., int | None]) -> Callable[..., int | None]:
 
     @wraps(function)
     def invoke(**values: Any) -> int | None:
-        flags = {name: values.pop(name) for name in _FLAGS if name in values}
+        flags: dict[str, str | None] = {name: values.pop(name) for name in _FLAGS if name in values}
+        for name, value in flags.items():
+            if value == "":
+                # "$DATABASE" of a script that forgot to set it: nothing else may be guessed then.
+                raise click.UsageError(f'option "--{name.replace("_", "-")}" is empty')
         file: str | None = values.pop("config_file")
         as_json: bool = values.pop("as_json")
         is_quiet: bool = values.pop("is_quiet")
@@ -69,7 +73,7 @@ def _decorated(
 
 
 def confirm(question: str, *, is_confirmed: bool) -> None:
-    """Ask on the terminal. Raises ConfigError where there is no terminal, click.Abort for a no."""
+    """Ask on the terminal. Raises ConfigError for a no, and where there is no terminal."""
     import sys
 
     from whimbrel.errors import ConfigError
@@ -78,4 +82,11 @@ def confirm(question: str, *, is_confirmed: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError("this has to be confirmed, and there is no terminal to ask on", hint="Add --yes.")
-    click.confirm(question, abort=True, err=True)
+    try:
+        answer = click.confirm(question, err=True)
+    except click.Abort:
+        # Ctrl-D; the cursor still stands behind the question.
+        click.echo(err=True)
+        answer = False
+    if not answer:
+        raise ConfigError("not confirmed", detail="Nothing was changed.")

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import PurePath
@@ -52,16 +52,33 @@ def mark(name: str) -> str:
     return unicode
 
 
+_output_error: OSError | None = None
+
+
+def output_error() -> OSError | None:
+    """Return why standard output could not be written, if that is so; a reader that went away (| head) is no error."""
+    return _output_error
+
+
 def say(text: str = "") -> None:
-    """Write a line to standard output; what its encoding lacks becomes a question mark."""
+    """Write a line to standard output; what its encoding lacks becomes a question mark.
+
+    Never fails: what becomes of the database is not for the reader of the output to decide.
+    """
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            global _output_error
+            _output_error = error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def warn(text: str) -> None:
     """Write a warning to standard error."""
-    sys.stderr.write(f"{paint('warning:', 'yellow', 'stderr')} {text}\n")
+    _complain(f"{paint('warning:', 'yellow', 'stderr')} {text}\n")
 
 
 def show_error(error: WhimbrelError, exit_code: int, *, as_json: bool) -> None:
@@ -70,11 +87,15 @@ def show_error(error: WhimbrelError, exit_code: int, *, as_json: bool) -> None:
         from whimbrel.cli.documents import dump, error_form
 
         say(dump(error_form(error, exit_code)))
-    text = str(error)
+    _complain(f"{paint('error:', 'red', 'stderr')} {error}\n")
+
+
+def _complain(text: str) -> None:
     encoding = sys.stderr.encoding or "utf-8"
-    text = text.encode(encoding, "replace").decode(encoding)
-    sys.stderr.write(f"{paint('error:', 'red', 'stderr')} {text}\n")
-    sys.stderr.flush()
+    # Where standard error cannot be written, the exit code has to do.
+    with suppress(OSError):
+        sys.stderr.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stderr.flush()
 
 
 def show_duration(duration: timedelta) -> str:
@@ -255,7 +276,15 @@ class TerminalReporter(Reporter):
             from rich.live import Live
 
             console = Console(highlight=False, no_color=not has_colour("stdout"))
-            self._live = Live(get_renderable=self._line, console=console, transient=True, refresh_per_second=8)
+            self._live = Live(
+                get_renderable=self._line,
+                console=console,
+                transient=True,
+                refresh_per_second=8,
+                # What would be written instead has no encoding, by which the marks are chosen.
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._live.start()
 
     def advance(self, event: events.StepAdvanced) -> None:

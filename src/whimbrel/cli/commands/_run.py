@@ -10,6 +10,7 @@ from whimbrel.events import Listener
 from whimbrel.execution.executor import Result
 from whimbrel.execution.loss import Loss
 from whimbrel.execution.task import Task
+from whimbrel.migration import Direction
 from whimbrel.plan import Plan
 
 
@@ -21,13 +22,24 @@ def run(invocation: Invocation, operation: Callable[[Listener], Result], done: C
     with render.reporter(as_json=invocation.as_json, is_quiet=invocation.is_quiet) as reporter:
         result = operation(reporter.handle)
     if result.error is not None:
-        if not invocation.as_json and not invocation.is_quiet and len(result.finished) + len(result.remaining) > 0:
-            behind = f", {render.count(len(result.remaining), 'further step')} not begun" if result.remaining else ""
-            render.say(f"{render.count(len(result.finished), 'step')} finished before the error{behind}.")
+        if not invocation.as_json and not invocation.is_quiet and (result.finished or result.remaining):
+            behind = f", {len(result.remaining):,} not begun" if result.remaining else ""
+            render.say(f"{len(result.finished):,} done before the error{behind}.")
         raise result.error
     if not invocation.as_json and not invocation.is_quiet:
         render.say(done(result))
     return result
+
+
+def announce(invocation: Invocation, database: str, tasks: Sequence[Task], losses: Sequence[Loss]) -> None:
+    """Say to a person what would be undone, and what would be lost with it."""
+    undone = [task for task in tasks if task.step.direction is Direction.DOWN]
+    if not undone or invocation.as_json or invocation.is_quiet:
+        return
+    names = ", ".join(render.file_label(task.step) for task in undone)
+    render.say(f"{database}: {render.count(len(undone), 'migration')} to undo: {names}")
+    for loss in losses:
+        render.say(f"  {render.paint('drops', 'red')}  {render.show_loss(loss)}")
 
 
 def show_plan(invocation: Invocation, plan: Plan, tasks: Sequence[Task], losses: Sequence[Loss] = ()) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import render, usage
 from whimbrel.cli.options import Invocation, common, runs
 
 
-@click.command("baseline")
-@click.argument("version", type=click.IntRange(0))
+@click.command("baseline", short_help="Record migrations as applied without running them.")
+@click.argument("version", type=usage.version)
 @runs
 @common
 def command(invocation: Invocation, version: int) -> None:
@@ -35,4 +35,8 @@ def command(invocation: Invocation, version: int) -> None:
 
         render.say(dump(document("baseline", recorded=[migration_form(each) for each in migrations])))
     elif not invocation.is_quiet:
-        render.say(f"Recorded {render.count(len(migrations), 'migration')} as applied; nothing was run.")
+        render.say(
+            f"Recorded {render.count(len(migrations), 'migration')} as applied; nothing was run."
+            if migrations
+            else f"Nothing to record: everything up to version {version} is applied."
+        )

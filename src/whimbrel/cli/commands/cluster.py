@@ -8,13 +8,14 @@ import click
 
 from whimbrel.cli import render
 from whimbrel.cli.options import Invocation, common
+from whimbrel.cli.usage import Group, number
 from whimbrel.errors import ConfigError
 
 if TYPE_CHECKING:
     from whimbrel.cluster import Embedded, Running
 
 
-@click.group("cluster")
+@click.group("cluster", cls=Group)
 def command() -> None:
     """Start, stop and look at the embedded PostgreSQL.
 
@@ -32,7 +33,12 @@ def command() -> None:
 @command.command("start")
 @common
 def start(invocation: Invocation) -> None:
-    """Start the server, and create the database that the address names."""
+    """Start the server, and create the database that the address names.
+
+    \b
+    Example:
+      whimbrel cluster start
+    """
     from whimbrel import cluster
 
     embedded = _embedded(invocation)
@@ -44,7 +50,12 @@ def start(invocation: Invocation) -> None:
 @command.command("stop")
 @common
 def stop(invocation: Invocation) -> None:
-    """Stop the server. Sessions are ended, data stays."""
+    """Stop the server. Sessions are ended, data stays.
+
+    \b
+    Example:
+      whimbrel cluster stop
+    """
     from whimbrel import cluster
 
     stopped = cluster.stop(_embedded(invocation))
@@ -59,7 +70,12 @@ def stop(invocation: Invocation) -> None:
 @command.command("status")
 @common
 def status(invocation: Invocation) -> int:
-    """Show whether the server runs, and how to reach it. Exits with 3 if it does not."""
+    """Show whether the server runs, and how to reach it. Exits with 3 if it does not.
+
+    \b
+    Example:
+      whimbrel cluster status
+    """
     from whimbrel import cluster
 
     running = cluster.status(_embedded(invocation))
@@ -76,10 +92,15 @@ def status(invocation: Invocation) -> int:
 
 
 @command.command("logs")
-@click.option("--lines", "-n", type=click.IntRange(1), default=50, show_default=True, help="How many lines.")
+@click.option("--lines", "-n", type=number, default="50", show_default=True, help="How many lines.")
 @common
 def logs(invocation: Invocation, lines: int) -> None:
-    """Show the last lines of the server's log."""
+    """Show the last lines of the server's log.
+
+    \b
+    Example:
+      whimbrel cluster logs --lines 20
+    """
     from whimbrel import cluster
 
     text = cluster.read_log(_embedded(invocation), lines)
@@ -111,7 +132,7 @@ def _show(invocation: Invocation, running: Running, word: str) -> None:
         form = document(
             "cluster",
             is_running=True,
-            server_version=running.version,
+            server_version=str(running.version),
             pid=running.pid,
             data=str(running.embedded.data),
             programs=str(running.bin),

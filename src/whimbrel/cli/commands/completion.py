@@ -7,7 +7,7 @@ import click
 from whimbrel.cli import render
 
 
-@click.command("completion")
+@click.command("completion", short_help="Write the script that completes commands in a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     """Write the script that completes whimbrel's commands and options in SHELL.

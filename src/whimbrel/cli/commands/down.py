@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import render, usage
 from whimbrel.cli.options import Invocation, common, confirm, runs
 
 
-@click.command("down")
-@click.argument("version", type=click.IntRange(0), required=False)
+@click.command("down", short_help="Undo the last migration, or everything above VERSION.")
+@click.argument("version", type=usage.version, required=False)
 @click.option("--plan", "is_plan", is_flag=True, help="Show what would run, and change nothing.")
 @click.option("--yes", "-y", "is_confirmed", is_flag=True, help="Do not ask. Needed where there is no terminal.")
 @runs
@@ -27,7 +27,7 @@ def command(invocation: Invocation, version: int | None, is_plan: bool, is_confi
       whimbrel down 0              undo everything
       whimbrel down 1 --plan       show it, and change nothing
     """
-    from whimbrel.cli.commands._run import run, show_plan
+    from whimbrel.cli.commands._run import announce, run, show_plan
     from whimbrel.execution import operations
     from whimbrel.execution.loss import find_losses
     from whimbrel.execution.opening import open_session
@@ -44,12 +44,8 @@ def command(invocation: Invocation, version: int | None, is_plan: bool, is_confi
         if is_plan:
             show_plan(invocation, plan, tasks, losses)
             return
-        if tasks and not invocation.as_json and not invocation.is_quiet:
-            names = ", ".join(render.file_label(task.step) for task in tasks)
-            render.say(f"{session.label}: {render.count(len(tasks), 'migration')} to undo: {names}")
-            for loss in losses:
-                render.say(f"  {render.paint('drops', 'red')}  {render.show_loss(loss)}")
         if tasks:
+            announce(invocation, session.label, tasks, losses)
             confirm(f"Undo {render.count(len(tasks), 'migration')}?", is_confirmed=is_confirmed)
         run(
             invocation,

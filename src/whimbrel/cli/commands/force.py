@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from whimbrel.cli import usage
 from whimbrel.cli.options import Invocation, common, runs
 
 
 @click.command("force")
-@click.argument("version", type=click.IntRange(0))
+@click.argument("version", type=usage.version)
 @runs
 @common
 def command(invocation: Invocation, version: int) -> None:

@@ -6,10 +6,11 @@ import click
 
 from whimbrel.cli import render
 from whimbrel.cli.options import Invocation, common
+from whimbrel.cli.usage import number
 
 
-@click.command("history")
-@click.option("--limit", "-n", type=click.IntRange(1), default=50, show_default=True, help="How many attempts.")
+@click.command("history", short_help="Show every attempt to change the database.")
+@click.option("--limit", "-n", type=number, default="50", show_default=True, help="How many attempts.")
 @common
 def command(invocation: Invocation, limit: int) -> None:
     """Show every attempt to change the database, newest first: when, what, who, and how it ended.

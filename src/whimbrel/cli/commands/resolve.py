@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import render, usage
 from whimbrel.cli.options import Invocation, common, runs
 
 
-@click.command("resolve")
-@click.argument("version", type=click.IntRange(0))
+@click.command("resolve", short_help="Say what became of an interrupted statement.")
+@click.argument("version", type=usage.version)
 @click.option("--done", "is_done", flag_value=True, default=None, help="The interrupted statement has done its work.")
 @click.option("--retry", "is_done", flag_value=False, help="It has not: run it again.")
 @runs

@@ -8,7 +8,7 @@ from whimbrel.cli import render
 from whimbrel.cli.options import Invocation, common, runs
 
 
-@click.command("seed")
+@click.command("seed", short_help="Run the seed files.")
 @click.option("--seeds", metavar="DIR", help="The directory of the seed files.")
 @runs
 @common

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import render, usage
 from whimbrel.cli.options import Invocation, common, runs
 
 
 @click.command("up")
-@click.option("--to", type=click.IntRange(0), metavar="VERSION", help="Stop behind this version.")
+@click.option("--to", type=usage.version, help="Stop behind this version.")
 @click.option("--plan", "is_plan", is_flag=True, help="Show what would run, and change nothing.")
 @click.option("--rehearse", is_flag=True, help="Run it in one transaction and roll that back.")
 @click.option("--create-database", is_flag=True, help="Create the database if it does not exist.")
@@ -54,12 +54,12 @@ def command(invocation: Invocation, to: int | None, is_plan: bool, rehearse: boo
                 lambda result: (
                     f"Applied {render.count(len(result.finished), 'migration')}."
                     if result.finished
-                    else "Nothing to do: everything is applied."
+                    else f"Nothing to do: everything{f' up to version {to}' if to is not None else ''} is applied."
                 ),
             )
 
 
 def warn_of_ignored(invocation: Invocation, ignored: tuple[str, ...]) -> None:
     """Name the .sql files that are no migrations, for a person."""
-    if ignored and not invocation.as_json:
+    if ignored and not (invocation.as_json or invocation.is_quiet):
         render.warn(f"not a migration by its name, and ignored: {', '.join(ignored)}")

@@ -1,0 +1,1 @@
+"""The command line, run as a person or a machine would run it: as a process, against a real server."""
