@@ -406,12 +406,14 @@ def test_a_version_of_this_machine_is_found_in_its_usual_place(embedded: Embedde
     assert str(query(running, "show server_version")).startswith(f"{version}.")
 
 
-def test_without_a_cluster_programs_come_from_the_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_cluster_programs_come_from_the_path_or_the_wheel(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     psql = tmp_path / "psql"
     psql.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert cluster.find_program(None, "psql") == psql
-    assert cluster.find_program(None, "pg_dump") is None
+    assert str(cluster.find_program(None, "pg_dump")).endswith("pginstall18/bin/pg_dump")
 
 
 # -- whose process

@@ -37,7 +37,7 @@ MIGRATIONS = {
 INTERRUPTED = """\
 -- whimbrel: transaction = off
 CREATE TABLE extra (id int);
-DO $$BEGIN IF to_regclass('public.gate') IS NULL THEN RAISE 'the gate is shut'; END IF; END$$;
+DO $$BEGIN COMMIT; IF to_regclass('public.gate') IS NULL THEN RAISE 'the gate is shut'; END IF; END$$;
 """
 
 

@@ -101,10 +101,17 @@ class Pipeline(Generic[T]):
             while len(self._under_way) > MAX_STATEMENTS // 2 or self._bytes > MAX_BYTES // 2:
                 self._wait()
 
-    def flush(self) -> None:
-        """Ask the server to send its results so far, and take those that are here, without waiting."""
+    def request_flush(self) -> None:
+        """Ask the server to send the results of what was sent so far, and not to keep them until its buffer is full."""
         try:
             self._pgconn.send_flush_request()
+        except psycopg.OperationalError as error:
+            raise _lost(error) from None
+
+    def flush(self) -> None:
+        """Ask for the results so far, and take those that are here, without waiting."""
+        self.request_flush()
+        try:
             self._pgconn.flush()
         except psycopg.OperationalError as error:
             raise _lost(error) from None
@@ -184,7 +191,6 @@ class Pipeline(Generic[T]):
             self._connection.cancel_safe(timeout=CANCEL_TIMEOUT)
             self.synchronise()
             deadline = time.monotonic() + CANCEL_TIMEOUT
-            self._on_result = _ignore
             while self._synchronisations and time.monotonic() < deadline:
                 self._wait()
         except (psycopg.Error, ConnectionFailed):
@@ -235,10 +241,6 @@ class Pipeline(Generic[T]):
                 self.failure = tag, diagnostic
 
 
-def _ignore(tag: object, result: PGresult) -> None:
-    del tag, result
-
-
 def diagnose(result: PGresult) -> Diagnostic:
     """Return what the server says of a failed result."""
 
@@ -264,7 +266,8 @@ def diagnose(result: PGresult) -> Diagnostic:
 
 
 def _lost(error: Exception | str, sqlstate: str | None = None) -> ConnectionFailed:
-    text = " ".join(str(error).split())
+    # libpq goes on to guess at the reasons.
+    text = str(error).strip().splitlines()[0].strip()
     # An immediate shutdown, a crash of another backend, pg_terminate_backend: the server says goodbye first.
     reason = f" ({sqlstate})" if sqlstate else ""
     return ConnectionFailed(

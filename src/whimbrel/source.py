@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -33,54 +33,69 @@ def read_migrations(directory: Path | Traversable) -> Source:
     for a down without an up or of another name, and for a version beyond bigint. A directory without migrations is an
     empty Source.
     """
-    shown = _shown(directory)
+    shown = shown_path(directory)
     found: dict[tuple[int, Direction], tuple[str, Script]] = {}
-    names: dict[int, str] = {}
     ignored: list[str] = []
     for entry in _entries(directory, shown):
         match = _NAME.fullmatch(entry.name)
-        if match is None:
-            if entry.name.lower().endswith(".sql"):
-                ignored.append(entry.name)
-            continue
-        version = int(match.group(1))
-        if version > MAX_VERSION:
-            raise SourceError(
-                f"{shown}/{entry.name}: version {match.group(1)} is larger than bigint allows",
-                hint=f"The largest version is {MAX_VERSION}.",
-            )
-        key = (version, Direction(match.group(3)))
-        if key in found:
-            first, second = sorted((found[key][0], entry.name))
-            raise SourceError(
-                f"{shown}: two files for version {version} {key[1].value}: {first} and {second}",
-                hint="Give the newer one a higher number.",
-            )
-        found[key] = (entry.name, _read(entry, f"{shown}/{entry.name}"))
-        if key[1] is Direction.UP:
-            names[version] = match.group(2)
-    for version, direction in found:
-        if direction is Direction.DOWN and version not in names:
-            name = found[version, direction][0]
-            raise SourceError(
-                f"{shown}/{name}: down file without its up file",
-                hint=f"Restore {name.removesuffix('.down.sql')}.up.sql, or remove this file.",
-            )
-        if direction is Direction.DOWN and _NAME.sub(r"\2", found[version, direction][0]) != names[version]:
-            raise SourceError(
-                f"{shown}: {found[version, direction][0]} does not belong to {found[version, Direction.UP][0]}",
-                hint="Give both files of a version the same name.",
-            )
-    migrations = tuple(
-        Migration(
-            version,
-            names[version],
-            found[version, Direction.UP][1],
-            found[version, Direction.DOWN][1] if (version, Direction.DOWN) in found else None,
+        if match is not None:
+            key = (_version(match, shown), Direction(match.group(3)))
+            if key in found:
+                first, second = sorted((found[key][0], entry.name))
+                raise SourceError(
+                    f"{shown}: two files for version {key[0]} {key[1].value}: {first} and {second}",
+                    hint="Give the newer one a higher number.",
+                )
+            found[key] = (entry.name, _read(entry, f"{shown}/{entry.name}"))
+        elif entry.name.lower().endswith(".sql"):
+            ignored.append(entry.name)
+    migrations = tuple(_pair(found, version, shown) for version in sorted({version for version, _ in found}))
+    return Source(shown, migrations, tuple(ignored))
+
+
+def read_seeds(directory: Path) -> list[tuple[str, Script]]:
+    """Return the names, without `.sql`, and the texts of a directory's seed files, in the order of their names.
+
+    Raises SourceError where there are none.
+    """
+    shown = shown_path(directory)
+    try:
+        files = sorted(path for path in directory.iterdir() if path.suffix == ".sql")
+    except FileNotFoundError:
+        raise SourceError(
+            f"directory {shown} does not exist", hint="Give the directory of the seed files: --seeds DIR"
+        ) from None
+    except OSError as error:
+        raise SourceError(f"directory {shown}: {(error.strerror or str(error)).lower()}") from None
+    if not files:
+        raise SourceError(f"directory {shown} holds no seed files", hint="Seed files are those that end in .sql.")
+    return [(path.stem, read_script(path, f"{shown}/{path.name}")) for path in files]
+
+
+def _version(match: re.Match[str], shown: str) -> int:
+    version = int(match.group(1))
+    if version > MAX_VERSION:
+        raise SourceError(
+            f"{shown}/{match.group()}: version {match.group(1)} is larger than bigint allows",
+            hint=f"The largest version is {MAX_VERSION}.",
         )
-        for version in sorted(names)
-    )
-    return Source(shown, migrations, tuple(sorted(ignored)))
+    return version
+
+
+def _pair(found: Mapping[tuple[int, Direction], tuple[str, Script]], version: int, shown: str) -> Migration:
+    up, down = found.get((version, Direction.UP)), found.get((version, Direction.DOWN))
+    if up is None:
+        assert down is not None
+        raise SourceError(
+            f"{shown}/{down[0]}: down file without its up file",
+            hint=f"Restore {down[0].removesuffix('.down.sql')}.up.sql, or remove this file.",
+        )
+    name = _NAME.sub(r"\2", up[0])
+    if down is not None and _NAME.sub(r"\2", down[0]) != name:
+        raise SourceError(
+            f"{shown}: {down[0]} does not belong to {up[0]}", hint="Give both files of a version the same name."
+        )
+    return Migration(version, name, up[1], down[1] if down is not None else None)
 
 
 def next_version(migrations: Iterable[Migration]) -> tuple[int, int]:
@@ -93,11 +108,11 @@ def next_version(migrations: Iterable[Migration]) -> tuple[int, int]:
     return version + 1, len(match.group(1)) if match else 6
 
 
-def _shown(directory: Path | Traversable) -> str:
+def shown_path(directory: Path | Traversable) -> str:
+    """Return a directory as a person in the current folder would write it, where that is shorter."""
     if not isinstance(directory, Path):
         return str(directory)
     try:
-        # As a person in this folder would write it, where that is shorter.
         relative = os.path.relpath(directory)
     except (OSError, ValueError):
         return str(directory)
@@ -106,7 +121,7 @@ def _shown(directory: Path | Traversable) -> str:
 
 def _entries(directory: Path | Traversable, shown: str) -> list[Traversable]:
     try:
-        return sorted(directory.iterdir(), key=lambda entry: entry.name)
+        entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
     except FileNotFoundError:
         raise SourceError(
             f"directory {shown} does not exist", hint="Give the directory of the migrations: --migrations DIR"
@@ -115,6 +130,12 @@ def _entries(directory: Path | Traversable, shown: str) -> list[Traversable]:
         raise SourceError(f"{shown} is not a directory", hint="Give its directory: --migrations DIR") from None
     except OSError as error:
         raise SourceError(f"directory {shown}: {(error.strerror or str(error)).lower()}") from None
+    for entry in entries:
+        # Python keeps bytes that are not UTF-8 as lone surrogates, which nothing can write.
+        readable = entry.name.encode(errors="replace").decode()
+        if readable != entry.name:
+            raise SourceError(f"{shown}/{readable}: file name is not valid UTF-8", hint="Rename the file.")
+    return entries
 
 
 def _read(entry: Traversable, shown: str) -> Script:

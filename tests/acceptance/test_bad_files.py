@@ -113,7 +113,6 @@ def test_a_file_that_may_not_be_read(broken: Project, connection: Connection) ->
     assert applied(connection) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a file name that is not UTF-8 is an unexpected error")
 def test_a_file_name_that_is_not_utf_8(broken: Project, connection: Connection) -> None:
     path = os.fsencode(broken.migrations) + b"/000002_\xff.up.sql"
     try:

@@ -138,7 +138,7 @@ def test_status_works_for_a_role_that_may_only_read(homeless: Project, tcp: TcpS
     error = homeless.fail(2, "status", variables=reader)
     assert error.startswith("error: the history cannot be read: permission denied for table schema_migrations\n")
     granted = "public.schema_migrations, public.schema_migrations_log, public.schema_migrations_journal"
-    assert f"Hint: Ask for it: GRANT SELECT ON {granted} TO …\n" in error
+    assert f"Hint: Ask for it: GRANT USAGE ON SCHEMA public TO …; GRANT SELECT ON {granted} TO …;\n" in error
     tcp.admin(f"GRANT SELECT ON {granted} TO reader", dbname)
     assert homeless.succeed("status", variables=reader).count("applied") == 2
     assert homeless.succeed("history", variables=reader).count("up ") == 2

@@ -109,7 +109,6 @@ def test_a_statement_that_takes_too_long_is_cancelled(project: Project, connecti
     assert tables(connection) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a lock timeout while the history is read is told as a bad history")
 def test_a_history_table_that_somebody_else_has_locked(
     project: Project, connection: Connection, other: Connection
 ) -> None:

@@ -16,12 +16,7 @@ Connection = psycopg.Connection[TupleRow]
 ESCAPE = "\x1b["
 
 
-IN_A_TRANSACTION = pytest.param(
-    "on", marks=pytest.mark.xfail(strict=True, reason="the server keeps BEGIN's result until the script has ended")
-)
-
-
-@pytest.mark.parametrize("transaction", [IN_A_TRANSACTION, "off"])
+@pytest.mark.parametrize("transaction", ["on", "off"])
 def test_a_progress_line_lives_while_a_migration_runs(project: Project, transaction: str) -> None:
     project.migration(1, f"-- whimbrel: transaction = {transaction}\nSELECT pg_sleep(1.3);\n", name="slow")
     with terminal(project, "up") as screen:

@@ -74,6 +74,7 @@ def _decorated(
 
 def confirm(question: str, *, is_confirmed: bool) -> None:
     """Ask on the terminal. Raises ConfigError for a no, and where there is no terminal."""
+    import select
     import sys
 
     from whimbrel.errors import ConfigError
@@ -82,11 +83,13 @@ def confirm(question: str, *, is_confirmed: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError("this has to be confirmed, and there is no terminal to ask on", hint="Add --yes.")
-    try:
-        answer = click.confirm(question, err=True)
-    except click.Abort:
+    click.echo(f"{question} [y/N]: ", nl=False, err=True)
+    # In steps: a signal that comes just before a blocking read is not seen by Python until the read ends.
+    while not select.select([sys.stdin], [], [], 0.5)[0]:
+        pass
+    answer = sys.stdin.readline()
+    if not answer:
         # Ctrl-D; the cursor still stands behind the question.
         click.echo(err=True)
-        answer = False
-    if not answer:
+    if answer.strip().lower() not in ("y", "yes"):
         raise ConfigError("not confirmed", detail="Nothing was changed.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from whimbrel.cluster.address import DEFAULT_VERSION, Embedded
@@ -22,7 +23,7 @@ EXTENSION_HINT = (
 
 
 def find_program(embedded: Embedded | None, name: str) -> Path | None:
-    """Return where psql, pg_dump and the like are: beside the server's own programs, else on PATH."""
+    """Return where psql, pg_dump and the like are: beside the server's own programs, on PATH, or in the wheel."""
     import shutil
 
     if embedded is not None:
@@ -30,8 +31,11 @@ def find_program(embedded: Embedded | None, name: str) -> Path | None:
         folder = running.bin if running else find_programs(embedded)[0]
         if (folder / name).is_file():
             return folder / name
-    found = shutil.which(name)
-    return Path(found) if found else None
+    if found := shutil.which(name):
+        return Path(found)
+    with suppress(ClusterError):
+        return _find_wheel(DEFAULT_VERSION) / name
+    return None
 
 
 def find_programs(embedded: Embedded) -> tuple[Path, int]:

@@ -31,8 +31,8 @@ from whimbrel.plan import (
     plan_redo,
     plan_up,
 )
-from whimbrel.source import Source, read_migrations
-from whimbrel.statements import GRAMMAR_VERSION, ParserError, Script, read_script
+from whimbrel.source import Source, read_migrations, read_seeds
+from whimbrel.statements import GRAMMAR_VERSION, ParserError, Script
 from whimbrel.statements.parser import check
 
 Planner = Callable[[list[State], dict[int, Script]], Plan]
@@ -192,14 +192,10 @@ def repair(session: Session, source: Source, *, emit: Listener = ignore) -> tupl
 
 def seed(session: Session, directory: Path, *, emit: Listener = ignore) -> Result:
     """Run every .sql file of a directory in the order of their names, each in a transaction; nothing is recorded."""
+    files = read_seeds(directory)
     session.read_history()
-    try:
-        files = sorted(path for path in directory.iterdir() if path.suffix == ".sql")
-    except OSError as error:
-        raise SourceError(f"directory {directory}: {(error.strerror or str(error)).lower()}") from None
-    if not files:
-        raise SourceError(f"directory {directory} holds no .sql files")
-    steps = [Step(Direction.UP, 0, path.stem, read_script(path, str(path)), None) for path in files]
+    _refuse_replica(session)
+    steps = [Step(Direction.UP, 0, name, script, None) for name, script in files]
     tasks: list[Task] = []
     for step in steps:
         found = outline(step.script, 0, session.config.history_name)

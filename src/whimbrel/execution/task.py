@@ -70,7 +70,7 @@ class Task:
         `started_at` is the server's time at which the script began, if that was in an earlier transaction.
         """
         if self.action is Action.SEED:
-            return (), ()
+            return (), (history.measure(),)
         if self.action is Action.DOWN:
             return (), (history.record_undone(self.config, self.step.version, self.step.name, started_at),)
         assert self.step.migration is not None

@@ -105,6 +105,8 @@ def run(
 def _send(pipeline: Pipeline[_Tag], task: Task, version: int, *, rehearse: bool) -> None:
     before, after = task.records()
     pipeline.send((task, _Part.BEGIN, None), b"SELECT" if rehearse else b"BEGIN")
+    # Or its result, which says that the step has begun, would come with those of the whole step.
+    pipeline.request_flush()
     pipeline.send((task, _Part.SETTING, None), *database.settings_statement(task.settings(), local=True))
     for record in before if not rehearse else ():
         pipeline.send((task, _Part.SETTING, None), record.sql, record.parameters)

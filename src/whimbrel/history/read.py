@@ -14,7 +14,7 @@ from psycopg.pq.abc import PGresult
 
 from whimbrel.config import Config
 from whimbrel.database import Connection
-from whimbrel.errors import HistoryError
+from whimbrel.errors import HistoryError, LockNotObtained, WhimbrelError
 from whimbrel.history.record import Record
 from whimbrel.history.tables import INSUFFICIENT_PRIVILEGE, identifier, quoted
 from whimbrel.migration import Applied, Direction, Interruption
@@ -33,6 +33,7 @@ _OWN_COLUMNS = _SEED_COLUMNS | {
     "down_sql",
 }
 _UNDEFINED_TABLE = "42P01"
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +145,18 @@ def _refuse_foreign(columns: dict[str, str], config: Config) -> None:
     )
 
 
-def _read_error(diagnostic: Diagnostic, config: Config) -> HistoryError:
+def _read_error(diagnostic: Diagnostic, config: Config) -> WhimbrelError:
     hint = None
+    if diagnostic.sqlstate == _LOCK_NOT_AVAILABLE:
+        return LockNotObtained(
+            f"the history cannot be read: {diagnostic.message}",
+            sqlstate=diagnostic.sqlstate,
+            hint=f"Another session holds a lock on {config.history_table}; nothing was changed. Run the command again.",
+        )
     if diagnostic.sqlstate == INSUFFICIENT_PRIVILEGE:
         hint = (
-            f"Ask for it: GRANT SELECT ON {config.history_table}, {config.history_table}_log,"
-            f" {config.history_table}_journal TO …"
+            f"Ask for it: GRANT USAGE ON SCHEMA {config.history_schema} TO …; GRANT SELECT ON {config.history_table},"
+            f" {config.history_table}_log, {config.history_table}_journal TO …;"
         )
     return HistoryError(f"the history cannot be read: {diagnostic.message}", detail=diagnostic.detail, hint=hint)
 

@@ -74,6 +74,11 @@ RETURNING extract(epoch FROM finished_at - started_at) * 1000
 """
 
 
+def measure() -> Record:
+    """Return the statement whose result is the duration of the transaction so far in milliseconds; it writes nothing."""
+    return Record(b"SELECT extract(epoch FROM clock_timestamp() - now()) * 1000", ())
+
+
 def record_undone(config: Config, version: int, name: str, started_at: datetime | None = None) -> Record:
     """Return the statement that removes a migration's record and logs that; run it in the down's transaction.
 
