@@ -75,7 +75,7 @@ RETURNING extract(epoch FROM finished_at - started_at) * 1000
 
 
 def measure() -> Record:
-    """Return the statement whose result is the duration of the transaction so far in milliseconds; it writes nothing."""
+    """Return the statement whose result is the duration of the transaction so far, in milliseconds."""
     return Record(b"SELECT extract(epoch FROM clock_timestamp() - now()) * 1000", ())
 
 
