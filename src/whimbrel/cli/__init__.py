@@ -11,7 +11,7 @@ from types import FrameType
 import click
 
 from whimbrel import errors
-from whimbrel.cli import render
+from whimbrel.cli import output
 from whimbrel.cli.usage import Group, usage_error
 
 # Each is a module of whimbrel.cli.commands, imported when it is called or when its help is shown.
@@ -104,19 +104,19 @@ def main() -> None:
         code: object = group.main(standalone_mode=False, prog_name="whimbrel")
     except errors.WhimbrelError as error:
         code = exit_code(error)
-        render.show_error(error, exit_code(error), as_json=as_json)
+        output.show_error(error, exit_code(error), as_json=as_json)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = USAGE
     except click.UsageError as error:
         code = USAGE
-        render.show_error(usage_error(error), USAGE, as_json=as_json)
+        output.show_error(usage_error(error), USAGE, as_json=as_json)
     except Exception:  # noqa: BLE001  (a bug: its traceback is shown, without the passwords that may stand in it)
         code = 1
         _show_bug(as_json=as_json)
-    if (unwritten := render.output_error()) is not None:
+    if (unwritten := output.output_error()) is not None:
         fact = (unwritten.strerror or str(unwritten)).lower()
-        render.show_error(errors.ConfigError(f"standard output: {fact}"), USAGE, as_json=False)
+        output.show_error(errors.ConfigError(f"standard output: {fact}"), USAGE, as_json=False)
         code = code or USAGE
     gc.freeze()
     sys.exit(code if isinstance(code, int) else 0)
@@ -133,7 +133,7 @@ def _show_bug(*, as_json: bool) -> None:
         detail="What was not committed is rolled back by the server.",
         hint="Please report it with the lines above.",
     )
-    render.show_error(bug, 1, as_json=as_json)
+    output.show_error(bug, 1, as_json=as_json)
 
 
 def _raise_on_signals() -> None:

@@ -1,179 +1,23 @@
-"""Events, Plans, States, errors → a person's terminal, plain text, or JSON. The only module that imports rich."""
+"""A run's Events → a person's terminal, plain lines, or JSON. The only module that imports rich."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from datetime import timedelta
-from functools import cache
-from pathlib import PurePath
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from whimbrel.errors import WhimbrelError
+from whimbrel.cli.output import has_colour, mark, paint, say, show_duration
+from whimbrel.cli.tables import file_label
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
     from whimbrel import events
-    from whimbrel.execution.loss import Loss
-    from whimbrel.execution.task import Task
-    from whimbrel.plan import Plan, State, Step
-
-_COLOURS = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "dim": "2", "bold": "1"}
-_MARKS = {"done": ("✓", "+"), "pending": ("○", "o"), "failed": ("✗", "x"), "warning": ("!", "!"), "undone": ("↩", "<")}
-
-
-@cache
-def has_colour(stream_name: str) -> bool:
-    """Whether a standard stream shows colour: on a terminal, unless NO_COLOR or TERM=dumb says no."""
-    stream: TextIO = getattr(sys, stream_name)
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
-    return stream.isatty() or bool(os.environ.get("FORCE_COLOR"))
-
-
-def paint(text: str, colour: str, stream_name: str = "stdout") -> str:
-    """Return text in a colour where the stream shows it."""
-    return f"\033[{_COLOURS[colour]}m{text}\033[0m" if has_colour(stream_name) else text
-
-
-def mark(name: str) -> str:
-    """Return a mark, in ASCII where the output's encoding has no better one."""
-    unicode, plain = _MARKS[name]
-    try:
-        unicode.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return plain
-    return unicode
-
-
-_output_error: OSError | None = None
-
-
-def output_error() -> OSError | None:
-    """Return why standard output could not be written, if that is so; a reader that went away (| head) is no error."""
-    return _output_error
-
-
-def say(text: str = "") -> None:
-    """Write a line to standard output; what its encoding lacks becomes a question mark.
-
-    Never fails: what becomes of the database is not for the reader of the output to decide.
-    """
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            global _output_error
-            _output_error = error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def warn(text: str) -> None:
-    """Write a warning to standard error."""
-    _complain(f"{paint('warning:', 'yellow', 'stderr')} {text}\n")
-
-
-def show_error(error: WhimbrelError, exit_code: int, *, as_json: bool) -> None:
-    """Write an error to standard error, and its document to standard output where JSON is wanted."""
-    if as_json:
-        from whimbrel.cli.documents import dump, error_form
-
-        say(dump(error_form(error, exit_code)))
-    _complain(f"{paint('error:', 'red', 'stderr')} {error}\n")
-
-
-def _complain(text: str) -> None:
-    encoding = sys.stderr.encoding or "utf-8"
-    # Where standard error cannot be written, the exit code has to do.
-    with suppress(OSError):
-        sys.stderr.write(text.encode(encoding, "replace").decode(encoding))
-        sys.stderr.flush()
-
-
-def show_duration(duration: timedelta) -> str:
-    """Return a duration as a person reads it."""
-    seconds = duration.total_seconds()
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def count(number: int, noun: str) -> str:
-    """Return `1 migration`, `2 migrations`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def show_states(states: Sequence[State]) -> None:
-    """Write one line a migration."""
-    from whimbrel.cli.documents import file_name
-
-    for state in states:
-        remarks = list(_remarks(state))
-        is_applied = state.applied is not None
-        sign = mark("done") if is_applied else mark("pending")
-        colour = "green" if is_applied else "yellow"
-        doubtful = state.is_modified or state.is_missing or state.interruption
-        say(f"{paint(sign, 'red' if doubtful else colour)} {file_name(state)} ({', '.join(remarks)})")
-
-
-def _remarks(state: State) -> Sequence[str]:
-    found = [state.condition.value]
-    if state.is_modified:
-        found.append("modified since")
-    if state.is_reformatted:
-        found.append("reformatted")
-    if state.is_missing:
-        found.append("file missing")
-    if state.applied is not None and state.applied.is_by_hand:
-        found.append("recorded by hand")
-    if state.is_late:
-        found.append("out of order")
-    if state.interruption is not None:
-        found.append(f"{state.interruption.direction.value} interrupted at statement {state.interruption.statement}")
-    return found
-
-
-def show_plan(plan: Plan, tasks: Sequence[Task], losses: Sequence[Loss]) -> None:
-    """Write what would run: files, statements with their lines, in a transaction or not, and what would be lost."""
-    from whimbrel.cli.documents import head
-
-    for task in tasks:
-        kind = "in one transaction" if task.outline.is_transactional else "statement by statement, no transaction"
-        late = ", out of order" if task.step.is_late else ""
-        say(f"{paint(file_label(task.step), 'bold')}  {paint(f'({kind}{late})', 'dim')}")
-        for statement in task.statements():
-            say(f"  {statement.line:>5}  {head(statement.sql)}")
-        for loss in losses:
-            if loss.version == task.step.version:
-                say(f"  {paint('drops', 'red')}  {show_loss(loss)}")
-    for warning in plan.warnings:
-        warn(warning)
-    if not tasks:
-        say("Nothing to do.")
-
-
-def show_loss(loss: Loss) -> str:
-    """Return what would be lost: `presence.user_status (5 rows)`."""
-    what = f"{loss.table}, column {loss.column}" if loss.column else loss.table
-    if loss.rows is None:
-        return f"{what} (rows not counted: no permission)"
-    return f"{what} ({'about ' if loss.is_estimate else ''}{count(loss.rows, 'row')})"
-
-
-def file_label(step: Step) -> str:
-    """Return the file name of a step's script."""
-    return PurePath(step.script.path).name
 
 
 class Reporter(AbstractContextManager["Reporter"]):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from whimbrel import cluster, database, history
 from whimbrel.config import Config
 from whimbrel.database import Connection
-from whimbrel.errors import MissingDatabase
+from whimbrel.errors import ConnectionFailed, MissingDatabase
 from whimbrel.history import History, Record
 
 
@@ -64,8 +64,9 @@ def open_session(config: Config, *, create_database: bool = False) -> Generator[
     address, embedded = find_address(config)
     try:
         connection = database.connect(address)
-    except MissingDatabase:
-        if not (create_database or embedded):
+    except ConnectionFailed as error:
+        # A server that speaks another language than English is not understood: it is asked whether the database exists.
+        if not (create_database or (embedded and isinstance(error, MissingDatabase))):
             raise
         database.create_database(address)
         connection = database.connect(address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from whimbrel.cli import render
+from whimbrel.cli import output, render, tables
 from whimbrel.cli.options import Invocation
 from whimbrel.events import Listener
 from whimbrel.execution.executor import Result
@@ -24,10 +24,10 @@ def run(invocation: Invocation, operation: Callable[[Listener], Result], done: C
     if result.error is not None:
         if not invocation.as_json and not invocation.is_quiet and (result.finished or result.remaining):
             behind = f", {len(result.remaining):,} not begun" if result.remaining else ""
-            render.say(f"{len(result.finished):,} done before the error{behind}.")
+            output.say(f"{len(result.finished):,} done before the error{behind}.")
         raise result.error
     if not invocation.as_json and not invocation.is_quiet:
-        render.say(done(result))
+        output.say(done(result))
     return result
 
 
@@ -36,10 +36,10 @@ def announce(invocation: Invocation, database: str, tasks: Sequence[Task], losse
     undone = [task for task in tasks if task.step.direction is Direction.DOWN]
     if not undone or invocation.as_json or invocation.is_quiet:
         return
-    names = ", ".join(render.file_label(task.step) for task in undone)
-    render.say(f"{database}: {render.count(len(undone), 'migration')} to undo: {names}")
+    names = ", ".join(tables.file_label(task.step) for task in undone)
+    output.say(f"{database}: {output.count(len(undone), 'migration')} to undo: {names}")
     for loss in losses:
-        render.say(f"  {render.paint('drops', 'red')}  {render.show_loss(loss)}")
+        output.say(f"  {output.paint('drops', 'red')}  {tables.show_loss(loss)}")
 
 
 def show_plan(invocation: Invocation, plan: Plan, tasks: Sequence[Task], losses: Sequence[Loss] = ()) -> None:
@@ -47,6 +47,6 @@ def show_plan(invocation: Invocation, plan: Plan, tasks: Sequence[Task], losses:
     if invocation.as_json:
         from whimbrel.cli.documents import dump, plan_form
 
-        render.say(dump(plan_form(plan, tasks, losses)))
+        output.say(dump(plan_form(plan, tasks, losses)))
     elif not invocation.is_quiet:
-        render.show_plan(plan, tasks, losses)
+        tables.show_plan(plan, tasks, losses)

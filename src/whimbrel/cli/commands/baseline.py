@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render, usage
+from whimbrel.cli import output, render, usage
 from whimbrel.cli.options import Invocation, common, runs
 
 
@@ -33,10 +33,10 @@ def command(invocation: Invocation, version: int) -> None:
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump, migration_form
 
-        render.say(dump(document("baseline", recorded=[migration_form(each) for each in migrations])))
+        output.say(dump(document("baseline", recorded=[migration_form(each) for each in migrations])))
     elif not invocation.is_quiet:
-        render.say(
-            f"Recorded {render.count(len(migrations), 'migration')} as applied; nothing was run."
+        output.say(
+            f"Recorded {output.count(len(migrations), 'migration')} as applied; nothing was run."
             if migrations
             else f"Nothing to record: everything up to version {version} is applied."
         )

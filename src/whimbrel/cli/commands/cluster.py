@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import output
 from whimbrel.cli.options import Invocation, common
 from whimbrel.cli.usage import Group, number
 from whimbrel.errors import ConfigError
@@ -62,9 +62,9 @@ def stop(invocation: Invocation) -> None:
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump
 
-        render.say(dump(document("cluster_stopped", was_running=stopped)))
+        output.say(dump(document("cluster_stopped", was_running=stopped)))
     elif not invocation.is_quiet:
-        render.say("Stopped." if stopped else "It was not running.")
+        output.say("Stopped." if stopped else "It was not running.")
 
 
 @command.command("status")
@@ -85,9 +85,9 @@ def status(invocation: Invocation) -> int:
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump
 
-        render.say(dump(document("cluster", is_running=False)))
+        output.say(dump(document("cluster", is_running=False)))
     elif not invocation.is_quiet:
-        render.say("Not running.")
+        output.say("Not running.")
     return 3
 
 
@@ -107,9 +107,9 @@ def logs(invocation: Invocation, lines: int) -> None:
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump
 
-        render.say(dump(document("cluster_log", lines=text.splitlines())))
+        output.say(dump(document("cluster_log", lines=text.splitlines())))
     else:
-        render.say(text)
+        output.say(text)
 
 
 def _embedded(invocation: Invocation) -> Embedded:
@@ -138,7 +138,7 @@ def _show(invocation: Invocation, running: Running, word: str) -> None:
             programs=str(running.bin),
             conninfo=running.conninfo(),
         )
-        render.say(dump(form))
+        output.say(dump(form))
     elif not invocation.is_quiet:
-        render.say(f"{word} PostgreSQL {running.version}, process {running.pid}, in {running.embedded.data}")
-        render.say(f'Connect with: whimbrel psql, or: psql "{running.conninfo()}"')
+        output.say(f"{word} PostgreSQL {running.version}, process {running.pid}, in {running.embedded.data}")
+        output.say(f'Connect with: whimbrel psql, or: psql "{running.conninfo()}"')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import output
 
 
 @click.command("completion", short_help="Write the script that completes commands in a shell.")
@@ -24,4 +24,4 @@ def command(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    render.say(kind(group, {}, "whimbrel", "_WHIMBREL_COMPLETE").source())
+    output.say(kind(group, {}, "whimbrel", "_WHIMBREL_COMPLETE").source())

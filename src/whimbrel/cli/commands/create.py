@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import output
 from whimbrel.cli.options import Invocation, common
 from whimbrel.errors import ConfigError, SourceError
 
@@ -54,10 +54,10 @@ def command(invocation: Invocation, name: str, timestamp: bool) -> None:
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump
 
-        render.say(dump(document("created", files=[_relative(path) for path in paths])))
+        output.say(dump(document("created", files=[_relative(path) for path in paths])))
     elif not invocation.is_quiet:
         for path in paths:
-            render.say(_relative(path))
+            output.say(_relative(path))
 
 
 def _relative(path: Path) -> str:

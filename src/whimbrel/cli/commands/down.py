@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render, usage
+from whimbrel.cli import output, usage
 from whimbrel.cli.options import Invocation, common, confirm, runs
 
 
@@ -46,11 +46,11 @@ def command(invocation: Invocation, version: int | None, is_plan: bool, is_confi
             return
         if tasks:
             announce(invocation, session.label, tasks, losses)
-            confirm(f"Undo {render.count(len(tasks), 'migration')}?", is_confirmed=is_confirmed)
+            confirm(f"Undo {output.count(len(tasks), 'migration')}?", is_confirmed=is_confirmed)
         run(
             invocation,
             lambda emit: operations.down(session, source, to=version, emit=emit),
             lambda result: (
-                f"Undid {render.count(len(result.finished), 'migration')}." if result.finished else "Nothing to undo."
+                f"Undid {output.count(len(result.finished), 'migration')}." if result.finished else "Nothing to undo."
             ),
         )

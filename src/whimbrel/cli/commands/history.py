@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import output
 from whimbrel.cli.options import Invocation, common
 from whimbrel.cli.usage import number
 
@@ -29,21 +29,21 @@ def command(invocation: Invocation, limit: int) -> None:
     if invocation.as_json:
         from whimbrel.cli.documents import attempt_form, document, dump
 
-        render.say(dump(document("history", attempts=[attempt_form(attempt) for attempt in attempts])))
+        output.say(dump(document("history", attempts=[attempt_form(attempt) for attempt in attempts])))
         return
     if invocation.is_quiet:
         return
     for attempt in attempts:
-        sign = render.paint(render.mark("done"), "green")
+        sign = output.paint(output.mark("done"), "green")
         if attempt.outcome != "succeeded":
-            sign = render.paint(render.mark("failed"), "red")
-        duration = render.show_duration(attempt.finished_at - attempt.started_at)
+            sign = output.paint(output.mark("failed"), "red")
+        duration = output.show_duration(attempt.finished_at - attempt.started_at)
         name = f"{attempt.version}" + (f" {attempt.name}" if attempt.name else "")
         who = f"{attempt.role}@{attempt.host}" if attempt.host else attempt.role
         say = f"{sign} {attempt.started_at:%Y-%m-%d %H:%M:%S} UTC  {attempt.action:<8}  {name}  ({duration}, {who})"
-        render.say(say)
+        output.say(say)
         if attempt.message:
             state = f" ({attempt.sqlstate})" if attempt.sqlstate else ""
-            render.say(f"    {attempt.outcome}: {attempt.message}{state}")
+            output.say(f"    {attempt.outcome}: {attempt.message}{state}")
     if not attempts:
-        render.say("Nothing was ever done here.")
+        output.say("Nothing was ever done here.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import output, render
 from whimbrel.cli.options import Invocation, common, runs
 
 
@@ -34,8 +34,8 @@ def command(invocation: Invocation) -> None:
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump, migration_form
 
-        render.say(dump(document("repair", accepted=[migration_form(each) for each in migrations])))
+        output.say(dump(document("repair", accepted=[migration_form(each) for each in migrations])))
     elif not invocation.is_quiet:
         for migration in migrations:
-            render.say(f"{render.paint(render.mark('done'), 'green')} {migration.up.path}")
-        render.say(f"Accepted {render.count(len(migrations), 'file')}." if migrations else "Nothing to repair.")
+            output.say(f"{output.paint(output.mark('done'), 'green')} {migration.up.path}")
+        output.say(f"Accepted {output.count(len(migrations), 'file')}." if migrations else "Nothing to repair.")

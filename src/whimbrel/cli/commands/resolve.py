@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render, usage
+from whimbrel.cli import output, render, usage
 from whimbrel.cli.options import Invocation, common, runs
 
 
@@ -38,7 +38,7 @@ def command(invocation: Invocation, version: int, is_done: bool | None) -> None:
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump
 
-        render.say(dump(document("resolved", migration=version, statement=number, is_done=is_done)))
+        output.say(dump(document("resolved", migration=version, statement=number, is_done=is_done)))
     elif not invocation.is_quiet:
         outcome = "counts as done" if is_done else "will be run again"
-        render.say(f"Statement {number} of version {version} {outcome}. Go on: whimbrel up")
+        output.say(f"Statement {number} of version {version} {outcome}. Go on: whimbrel up")

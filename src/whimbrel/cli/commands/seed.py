@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import output
 from whimbrel.cli.options import Invocation, common, runs
 
 
@@ -29,5 +29,5 @@ def command(invocation: Invocation) -> None:
         run(
             invocation,
             lambda emit: operations.seed(session, invocation.config.seeds, emit=emit),
-            lambda result: f"Ran {render.count(len(result.finished), 'seed file')}.",
+            lambda result: f"Ran {output.count(len(result.finished), 'seed file')}.",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render
+from whimbrel.cli import output, tables
 from whimbrel.cli.options import Invocation, common
 from whimbrel.config import KEYS
 
@@ -41,7 +41,7 @@ def command(invocation: Invocation, check: bool, origins: bool) -> int:
             from whimbrel.cli.documents import document, dump, state_form
 
             pending = sum(state.applied is None for state in states)
-            render.say(
+            output.say(
                 dump(
                     document(
                         "status",
@@ -55,7 +55,7 @@ def command(invocation: Invocation, check: bool, origins: bool) -> int:
                 )
             )
         elif not invocation.is_quiet:
-            render.show_states(states)
+            tables.show_states(states)
     if not check:
         return 0
     if any(state.interruption for state in states):
@@ -78,10 +78,10 @@ def show_origins(invocation: Invocation) -> None:
         from whimbrel.cli.documents import document, dump
 
         found = {key: {"value": value, "origin": origin} for key, (value, origin) in values.items()}
-        render.say(dump(document("origins", values=found)))
+        output.say(dump(document("origins", values=found)))
         return
     for key, (value, origin) in values.items():
-        render.say(f"{key:<18} {value}  {render.paint(f'({origin})', 'dim')}")
+        output.say(f"{key:<18} {value}  {output.paint(f'({origin})', 'dim')}")
 
 
 def _shown_database(invocation: Invocation) -> str:

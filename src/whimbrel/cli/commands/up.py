@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from whimbrel.cli import render, usage
+from whimbrel.cli import output, usage
 from whimbrel.cli.options import Invocation, common, runs
 
 
@@ -45,14 +45,14 @@ def command(invocation: Invocation, to: int | None, is_plan: bool, rehearse: boo
             run(
                 invocation,
                 lambda emit: operations.rehearse(session, source, to=to, emit=emit),
-                lambda result: f"Rehearsed {render.count(len(result.finished), 'migration')}; nothing was changed.",
+                lambda result: f"Rehearsed {output.count(len(result.finished), 'migration')}; nothing was changed.",
             )
         else:
             run(
                 invocation,
                 lambda emit: operations.up(session, source, to=to, emit=emit),
                 lambda result: (
-                    f"Applied {render.count(len(result.finished), 'migration')}."
+                    f"Applied {output.count(len(result.finished), 'migration')}."
                     if result.finished
                     else f"Nothing to do: everything{f' up to version {to}' if to is not None else ''} is applied."
                 ),
@@ -62,4 +62,4 @@ def command(invocation: Invocation, to: int | None, is_plan: bool, rehearse: boo
 def warn_of_ignored(invocation: Invocation, ignored: tuple[str, ...]) -> None:
     """Name the .sql files that are no migrations, for a person."""
     if ignored and not (invocation.as_json or invocation.is_quiet):
-        render.warn(f"not a migration by its name, and ignored: {', '.join(ignored)}")
+        output.warn(f"not a migration by its name, and ignored: {', '.join(ignored)}")
