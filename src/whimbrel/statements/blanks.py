@@ -32,12 +32,15 @@ def first_token(text: bytes, start: int, end: int) -> int:
 
 def _scan(text: bytes, start: int, end: int) -> int | None:
     """Return the index of the first token, None if `end` cuts it or comes before it."""
+    piece = text[start:end]
     try:
-        for token in parser.scan(text[start:end]):
-            if not token.is_comment and text[start + token.start : start + token.end] != b";":
+        for token in parser.scan(piece):
+            if not token.is_comment and piece[token.start : token.end] != b";":
                 return start + token.start if start + token.end < end else None
-    except parser.ParserError:
-        pass
+    except parser.ParserError as error:
+        # The end cuts a later token, a string perhaps: what stands before that one is good.
+        good = len(piece.decode()[: error.index or 0].encode())
+        return _scan(text, start, start + good) if good else None
     return None
 
 
