@@ -134,7 +134,10 @@ def plan_up(states: Sequence[State], to: int | None = None, *, refuse_late: bool
     pending = [
         state
         for state in states
-        if state.migration is not None and state.applied is None and (to is None or state.version <= to)
+        if state.migration is not None
+        # A forced one was applied before, and was interrupted all the same.
+        and (state.applied is None or state.interruption is not None)
+        and (to is None or state.version <= to)
     ]
     late = [state for state in pending if state.is_late]
     if late and refuse_late:

@@ -310,3 +310,20 @@ def test_what_the_catalog_cannot_tell_is_left_to_a_person(project: Project) -> N
     assert again.error is None
     assert project.value("SELECT count(*) FROM a") == 0
     assert project.has_table("behind")
+
+
+@pytest.mark.parametrize("again", ["up", "force"])
+def test_a_forced_one_that_failed_is_finished_by_the_next_run(project: Project, again: str) -> None:
+    """Its record stands from before; the journal says that it is in the middle."""
+    good = "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON a (n);\nSELECT 1;"
+    project.write({**BASE, "2_b.up.sql": good})
+    project.up()
+    project.write({"2_b.up.sql": good.replace("SELECT 1", "SELECT 1/0")})
+    assert project.force(2).error is not None
+    project.write({"2_b.up.sql": good})
+
+    result = project.up() if again == "up" else project.force(2)
+
+    assert result.error is None
+    assert project.applied() == [1, 2]
+    assert [state.interruption for state in project.states()] == [None, None]

@@ -88,7 +88,11 @@ class Task:
             return LockNotObtained(
                 message,
                 sqlstate=diagnostic.sqlstate,
-                detail="The migration was rolled back; everything is as it was.",
+                detail=(
+                    "The migration was rolled back; everything is as it was."
+                    if self.outline.is_transactional
+                    else "The statements before this one are done and journalled; the next run goes on with this one."
+                ),
                 hint="Another transaction holds the table. Run the command again, or wait longer: --lock-timeout 30s",
                 context=_context(diagnostic),
                 position=position,
