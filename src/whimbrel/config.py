@@ -34,6 +34,7 @@ class Config:
     seeds: Path = Path("seeds")
     history_table: str = "public.schema_migrations"
     search_path: str = "public"
+    role: str = "none"
     lock_timeout: str = "5s"
     statement_timeout: str = "0"
     lock_wait: str = "1min"

@@ -1,7 +1,8 @@
 """Statements sent one behind the other without waiting for their results: libpq's pipeline mode, with bounds.
 
 The server skips everything behind the first error up to the synchronisation point, which comes last: what was sent
-behind a failed statement never runs (PostgreSQL 18 documentation, 53.2.4 Pipelining; seen alike on 13 to 18).
+behind a failed statement never runs (PostgreSQL 18 documentation, 53.2.4 Pipelining; seen alike on 13 to 18). Once the
+failure is known nothing more is sent.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -19,7 +21,8 @@ from psycopg import pq
 from psycopg.pq.abc import PGresult
 from psycopg.rows import TupleRow
 
-from whimbrel.errors import ConnectionFailed
+from whimbrel.errors import ConnectionFailed, WhimbrelError
+from whimbrel.interruption import check, deferred
 
 T = TypeVar("T")
 
@@ -28,6 +31,8 @@ MAX_STATEMENTS = 2000
 MAX_BYTES = 1024 * 1024
 # How long a cancelled statement may take to end before the connection is cut instead, in seconds.
 CANCEL_TIMEOUT = 5.0
+# A signal is looked for this often while nothing arrives, in milliseconds.
+SIGNAL_INTERVAL = 100
 
 _GOOD = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
 
@@ -60,6 +65,7 @@ class Pipeline(Generic[T]):
         self._connection = connection
         self._pgconn = connection.pgconn
         self._on_result: Callable[[T, PGresult], None] = on_result
+        self._deferral = ExitStack()
         self._under_way: deque[tuple[T, int]] = deque()
         self._bytes = 0
         self._poll = select.poll()
@@ -68,6 +74,7 @@ class Pipeline(Generic[T]):
         self.failure: tuple[T, Diagnostic] | None = None
 
     def __enter__(self) -> Self:
+        self._deferral.enter_context(deferred())
         self._pgconn.enter_pipeline_mode()
         self._pgconn.nonblocking = 1
         self._poll.register(self._pgconn.socket, select.POLLIN)
@@ -79,16 +86,24 @@ class Pipeline(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._pgconn.status != pq.ConnStatus.OK:
-            return
-        if kind is not None and not self._abandon():
-            self._connection.close()
-            return
-        self._pgconn.exit_pipeline_mode()
-        self._pgconn.nonblocking = 0
+        try:
+            if self._pgconn.status != pq.ConnStatus.OK:
+                return
+            if kind is not None and not self._abandon():
+                self._connection.close()
+                return
+            self._pgconn.exit_pipeline_mode()
+            self._pgconn.nonblocking = 0
+        finally:
+            self._deferral.__exit__(kind, error, traceback)
 
     def send(self, tag: T, sql: bytes, parameters: Sequence[bytes | None] | None = None) -> None:
-        """Send one statement, which has to be one and no COPY FROM stdin. Blocks while too much is under way."""
+        """Send one statement, which has to be one and no COPY FROM stdin. Blocks while too much is under way.
+
+        Behind a failure that is known nothing is sent any more: after a synchronisation point it would run.
+        """
+        if self.failure is not None:
+            return
         try:
             self._pgconn.send_query_params(sql, parameters)
         except psycopg.OperationalError as error:
@@ -173,14 +188,16 @@ class Pipeline(Generic[T]):
         while self._pgconn.flush():
             self._poll.modify(self._pgconn.socket, select.POLLIN | select.POLLOUT)
             # An error that arrives in the middle has to be read, or the server would stop taking data.
-            if any(event & select.POLLIN for _, event in self._poll.poll(1000)):
+            if any(event & select.POLLIN for _, event in self._poll.poll(SIGNAL_INTERVAL)):
                 self._pgconn.consume_input()
+            check()
 
     def _next_result(self) -> PGresult | None:
         while self._pgconn.flush() or self._pgconn.is_busy():
             self._poll.modify(self._pgconn.socket, select.POLLIN)
-            if self._poll.poll(1000):
+            if self._poll.poll(SIGNAL_INTERVAL):
                 self._pgconn.consume_input()
+            check()
         return self._pgconn.get_result()
 
     def _abandon(self) -> bool:
@@ -193,7 +210,7 @@ class Pipeline(Generic[T]):
             deadline = time.monotonic() + CANCEL_TIMEOUT
             while self._synchronisations and time.monotonic() < deadline:
                 self._wait()
-        except (psycopg.Error, ConnectionFailed):
+        except (psycopg.Error, WhimbrelError):
             return False
         return not self._synchronisations
 
@@ -203,9 +220,9 @@ class Pipeline(Generic[T]):
         except psycopg.OperationalError as error:
             raise _lost(error) from None
         self._poll.modify(self._pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
-        # Only a moment, so that signals and Ctrl-C are seen even where poll() is restarted.
-        if self._poll.poll(1000):
+        if self._poll.poll(SIGNAL_INTERVAL):
             self._read()
+        check()
 
     def _read(self) -> None:
         try:

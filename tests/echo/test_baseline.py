@@ -121,6 +121,111 @@ def test_two_people_have_one_direct_conversation(db: Database) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"{ALICE}:{BOB}".upper(),
+        f"{ALICE}:{ALICE}",
+        f"{ALICE}-{BOB}",
+        f"{ALICE}:{BOB} ",
+        f"{ALICE}:",
+        f"{'a' * 36}:{'b' * 36}",
+        f"{'A' * 8}{str(ALICE)[8:]}:{BOB}",
+        "",
+    ],
+)
+def test_a_direct_conversation_is_between_two_ids_in_lower_case_and_in_order(db: Database, key: str) -> None:
+    with pytest.raises((errors.CheckViolation, errors.InvalidTextRepresentation)):
+        db.execute("INSERT INTO messages.conversations (kind, direct_key) VALUES ('direct', %s)", (key,))
+
+
+def test_the_time_of_joining_is_the_last_one(db: Database) -> None:
+    add_user(db, ALICE)
+    add_group(db, ALICE)
+    joined = "SELECT joined_at < '2002-01-01', left_at IS NULL FROM messages.participants"
+    db.execute("UPDATE messages.participants SET joined_at = '2001-01-01+00', last_read_at = now()")
+    db.execute("UPDATE messages.participants SET left_at = '2001-02-01+00'")
+    db.execute("UPDATE messages.participants SET last_read_at = now()")
+    assert db.execute(joined).fetchone() == (True, False)
+    db.execute("UPDATE messages.participants SET left_at = NULL")
+    assert db.execute(joined).fetchone() == (False, True)
+    db.execute("UPDATE messages.participants SET left_at = now()")
+    db.execute("UPDATE messages.participants SET left_at = NULL, joined_at = '2001-03-01+00'")
+    assert db.execute(joined).fetchone() == (True, True)
+
+
+def test_a_deleted_message_has_no_content(db: Database) -> None:
+    say(db, add_group(db), None, "regret")
+    with pytest.raises(errors.CheckViolation):
+        db.execute("UPDATE messages.messages SET deleted_at = now()")
+    db.execute("UPDATE messages.messages SET deleted_at = now(), content = NULL")
+    with pytest.raises(errors.CheckViolation):
+        db.execute("UPDATE messages.messages SET content = 'back again'")
+
+
+def report(db: Database, message: UUID, by: UUID) -> None:
+    db.execute(
+        "INSERT INTO messages.message_reports (message_id, reported_user_id, reported_content, reported_by, reason)"
+        " SELECT id, sender_id, content, %s, 'spam' FROM messages.messages WHERE id = %s",
+        (by, message),
+    )
+
+
+def test_a_report_outlives_the_message_and_keeps_what_it_said(db: Database) -> None:
+    add_user(db, ALICE)
+    add_user(db, BOB)
+    conversation = add_group(db, ALICE, BOB)
+    for content in ("Buy this!", "Buy that!"):
+        report(db, say(db, conversation, BOB, content), by=ALICE)
+    db.execute("UPDATE messages.messages SET deleted_at = now(), content = NULL WHERE content = 'Buy that!'")
+    db.execute("DELETE FROM messages.messages")
+    kept = "SELECT message_id, reported_user_id, reported_content, reported_by FROM messages.message_reports ORDER BY 3"
+    assert db.execute(kept.encode()).fetchall() == [
+        (None, BOB, "Buy that!", ALICE),
+        (None, BOB, "Buy this!", ALICE),
+    ]
+    db.execute("DELETE FROM auth.users")
+    assert db.execute(kept.encode()).fetchall() == [(None, None, "Buy that!", None), (None, None, "Buy this!", None)]
+
+
+def test_a_message_is_reported_once_by_each(db: Database) -> None:
+    add_user(db, ALICE)
+    message = say(db, add_group(db, ALICE), None, "Buy this!")
+    report(db, message, by=ALICE)
+    with pytest.raises(errors.UniqueViolation):
+        report(db, message, by=ALICE)
+
+
+def test_a_place_found_by_an_address_names_the_address(db: Database) -> None:
+    add_user(db, ALICE)
+    add = "INSERT INTO location.user_locations (user_id, source, ip_address) VALUES (%s, 'ip', %s)"
+    with pytest.raises(errors.CheckViolation):
+        db.execute(add, (ALICE, None))
+    db.execute("INSERT INTO location.ip_addresses (ip_address) VALUES ('192.0.2.1')")
+    db.execute(add, (ALICE, "192.0.2.1"))
+    with pytest.raises(errors.ForeignKeyViolation):
+        db.execute("DELETE FROM location.ip_addresses")
+    db.execute("DELETE FROM auth.users")
+    db.execute("DELETE FROM location.ip_addresses")
+
+
+def test_sessions_that_have_run_out_are_found_by_index(db: Database) -> None:
+    db.execute("SET enable_seqscan = off")
+    plan = db.execute(
+        "EXPLAIN (COSTS OFF) DELETE FROM auth.sessions WHERE revoked_at IS NULL AND expires_at <= now()"
+    ).fetchall()
+    assert any("sessions_live_idx" in line for (line,) in plan), plan
+
+
+def test_the_conversations_of_a_user_are_found_by_index(db: Database) -> None:
+    db.execute("SET enable_seqscan = off")
+    plan = db.execute(
+        "EXPLAIN (COSTS OFF) SELECT conversation_id FROM messages.participants WHERE user_id = %s AND left_at IS NULL",
+        (ALICE,),
+    ).fetchall()
+    assert any("participants_user_id_idx" in line for (line,) in plan), plan
+
+
 def test_a_reply_stays_in_its_conversation(db: Database) -> None:
     add_user(db, ALICE)
     first, second = add_group(db, ALICE), add_group(db, ALICE)

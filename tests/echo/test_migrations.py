@@ -11,7 +11,9 @@ import pytest
 from psycopg.rows import TupleRow
 
 from .locks import await_lock_wait
+from .people import ALICE, add_user
 from .programs import MIGRATIONS, ProgramError, Server, downs, dump, psql, run_files, seeds, ups
+from .test_tables import TABLES
 
 INIT_DOWN = MIGRATIONS / "000001_init_schema.down.sql"
 PRESENCE_UP = MIGRATIONS / "000002_add_presence_schema.up.sql"
@@ -121,6 +123,47 @@ def test_one_dropped_presence_table_is_mended_by_the_up(server: Server, echo: st
     psql(server, echo, "--command=DROP TABLE presence.user_status, presence.connections")
     run_files(server, echo, [PRESENCE_UP])
     assert dump(server, echo) == before
+
+
+def test_stale_connections_are_swept_after_the_statuses_were_dropped(server: Server, echo: str) -> None:
+    with psycopg.connect(echo, autocommit=True) as db:
+        add_user(db, ALICE)
+        db.execute(
+            "INSERT INTO presence.connections (connection_id, user_id, device_id, last_heartbeat_at)"
+            " VALUES ('c1', %s, 'phone', now() - interval '1 minute')",
+            (ALICE,),
+        )
+    before = dump(server, echo)
+    psql(server, echo, "--command=DROP TABLE presence.user_status")
+    run_files(server, echo, [PRESENCE_UP])
+    assert dump(server, echo) == before
+    with psycopg.connect(echo, autocommit=True) as db:
+        assert db.execute("SELECT presence.cleanup_stale_connections()").fetchone() == (1,)
+        assert db.execute("SELECT status, disconnect_reason FROM presence.connections").fetchall() == [
+            ("disconnected", "timeout")
+        ]
+        assert db.execute("SELECT user_id, status, active_connections FROM presence.user_status").fetchall() == [
+            (ALICE, "offline", 0)
+        ]
+        assert db.execute("SELECT presence.cleanup_stale_connections()").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("table", TABLES["presence"].split())
+def test_a_presence_table_without_its_primary_key_is_refused_by_name(server: Server, echo: str, table: str) -> None:
+    psql(server, echo, f"--command=CREATE TABLE presence.copy (LIKE presence.{table})")
+    psql(server, echo, f"--command=DROP TABLE presence.{table}")
+    psql(server, echo, f"--command=ALTER TABLE presence.copy RENAME TO {table}")
+    with pytest.raises(ProgramError, match=rf"table presence.{table} lacks its PRIMARY KEY \(.*\n.*Drop or rename it"):
+        run_files(server, echo, [PRESENCE_UP])
+    psql(server, echo, f"--command=ALTER TABLE presence.{table} RENAME TO theirs")
+    run_files(server, echo, [PRESENCE_UP])
+
+
+def test_a_presence_table_with_another_primary_key_is_refused(server: Server, echo: str) -> None:
+    psql(server, echo, "--command=ALTER TABLE presence.typing_indicators DROP CONSTRAINT typing_indicators_pkey")
+    psql(server, echo, "--command=ALTER TABLE presence.typing_indicators ADD PRIMARY KEY (user_id)")
+    with pytest.raises(ProgramError, match=r"lacks its PRIMARY KEY \(conversation_id, user_id\)"):
+        run_files(server, echo, [PRESENCE_UP])
 
 
 def test_a_migration_that_fails_leaves_no_trace(server: Server, dsn: str) -> None:

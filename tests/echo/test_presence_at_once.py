@@ -195,6 +195,18 @@ def test_the_sweep_does_not_wait_for_an_account_that_is_being_deleted(echo: str,
     assert db.execute("SELECT count(*) FROM presence.status_history").fetchone() == (0,)
 
 
+def test_the_sweep_does_not_wait_for_a_lost_status_that_is_being_made_again(echo: str, db: Database) -> None:
+    add_user(db, ALICE)
+    connect(db, ALICE, "c1", heard="1 minute")
+    db.execute("DELETE FROM presence.user_status")
+    with psycopg.connect(echo) as busy:
+        set_status(busy, ALICE, "busy")
+        db.execute("SET lock_timeout = '1ms'")
+        assert sweep(db) == 0
+    assert sweep(db) == 1
+    assert status_of(db, ALICE).active_connections == 0
+
+
 def test_a_heartbeat_that_comes_during_the_sweep_keeps_the_connection(echo: str, db: Database) -> None:
     add_user(db, ALICE)
     connect(db, ALICE, "c1", heard="1 minute")

@@ -45,8 +45,36 @@ def test_who_left_a_conversation_no_longer_searches_it(talk: Database) -> None:
     assert find(talk, DAVE, "whimbrel") == []
 
 
+def test_who_joins_finds_what_is_said_from_then_on(talk: Database) -> None:
+    talk.execute(
+        "INSERT INTO messages.participants (conversation_id, user_id)"
+        " SELECT conversation_id, %s FROM messages.messages WHERE content LIKE '%%whimbrel%%'",
+        (EVE,),
+    )
+    assert find(talk, EVE, "whimbrel") == []
+    say_it_again(talk, "whimbrel")
+    assert len(find(talk, EVE, "whimbrel")) == 1
+    assert len(find(talk, CHARLIE, "whimbrel")) == 2
+
+
+def test_who_comes_back_finds_what_is_said_from_then_on(talk: Database) -> None:
+    say_it_again(talk, "whimbrel")
+    talk.execute("UPDATE messages.participants SET left_at = NULL WHERE user_id = %s", (DAVE,))
+    assert find(talk, DAVE, "whimbrel") == []
+    say_it_again(talk, "whimbrel")
+    assert len(find(talk, DAVE, "whimbrel")) == 1
+
+
+def say_it_again(db: Database, word: str) -> None:
+    db.execute(
+        "INSERT INTO messages.messages (conversation_id, sender_id, content)"
+        " SELECT conversation_id, sender_id, content FROM messages.messages WHERE content ~ %s LIMIT 1",
+        (word,),
+    )
+
+
 def test_deleted_and_expired_messages_are_not_found(talk: Database) -> None:
-    talk.execute("UPDATE messages.messages SET deleted_at = now() WHERE content LIKE '%whimbrel%'")
+    talk.execute("UPDATE messages.messages SET deleted_at = now(), content = NULL WHERE content LIKE '%whimbrel%'")
     talk.execute("UPDATE messages.messages SET expires_at = now() WHERE content LIKE '%flour%'")
     assert find(talk, ALICE, "whimbrel") == []
     assert find(talk, BOB, "flour") == []

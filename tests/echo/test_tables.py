@@ -206,6 +206,24 @@ def test_the_heartbeat_column_is_in_no_index(db: Database) -> None:
     assert rows == []
 
 
+def test_the_column_that_reading_moves_is_in_no_index(db: Database) -> None:
+    """Each message that somebody reads moves it: those are HOT updates too."""
+    rows = db.execute(
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'messages' AND tablename = 'participants'"
+        " AND indexdef ~ 'last_read_at|updated_at'"
+    ).fetchall()
+    assert rows == []
+
+
+def test_no_table_whose_rows_lose_a_reference_claims_that_they_never_change(db: Database) -> None:
+    query = b"""
+        SELECT conrelid::regclass FROM pg_constraint
+        WHERE connamespace::regnamespace::text = ANY (%s) AND contype = 'f' AND confdeltype = 'n'
+            AND obj_description(conrelid, 'pg_class') ~* 'never changed'
+    """
+    assert column(db, query) == []
+
+
 def test_typing_indicators_have_one_index_and_two_foreign_keys(db: Database) -> None:
     """Presence bug n: four indexes for each keystroke, and no foreign key."""
     assert db.execute(

@@ -54,6 +54,8 @@ class Project:
 
     root: Path
     environment: Mapping[str, str] = field(repr=False)
+    # How long a command may take, in seconds.
+    patience: int = 120
 
     def try_(self, script: str, *, stdin: str = "", folder: str = ".", **variables: str) -> Done:
         """Run a script with bash in `folder` of the project."""
@@ -66,7 +68,7 @@ class Project:
             stderr=subprocess.STDOUT,
             check=False,
             encoding="utf-8",
-            timeout=120,
+            timeout=self.patience,
         )
         return Done(done.returncode, done.stdout)
 

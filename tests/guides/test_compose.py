@@ -27,7 +27,7 @@ def test_the_server_for_development_is_as_the_guides_and_the_makefile_say() -> N
     service = read(DOCKER / "docker-compose.yml")["services"]["postgres"]
     assert service["container_name"] == "echo-postgres"
     assert service["environment"] == {"POSTGRES_DB": "echo", "POSTGRES_USER": "echo", "POSTGRES_PASSWORD": "echo"}
-    # The default of the Makefile's DATABASE_URL.
+    # The Makefile's WHIMBREL_DATABASE.
     assert "postgresql://echo:echo@localhost:$(POSTGRES_PORT)/echo" in (ROOT / "Makefile").read_text()
     # Nobody but this machine reaches it.
     assert service["ports"] == ["127.0.0.1:${POSTGRES_PORT:-5432}:5432"]
@@ -91,6 +91,7 @@ def test_the_image_is_built_from_files_that_are_there_and_not_ignored() -> None:
 def test_the_services_use_the_image_that_is_built() -> None:
     for name, service in read(DOCKER / "docker-compose.prod.yml")["services"].items():
         if name != "postgres":
+            assert service["image"] == "echo-migrations:${TAG:-latest}"
             assert (DOCKER / service["build"]["context"]).resolve() == ROOT
             assert (ROOT / service["build"]["dockerfile"]) == DOCKER / "Dockerfile"
 

@@ -415,7 +415,9 @@ def test_reset_makes_the_database_anew(project_at: ProjectAt) -> None:
     """Once: it connected to a database that did not exist."""
     project = project_at(2)
     project.execute("CREATE TABLE users.leftover ()")
-    project.run("make db-reset YES=1")
+    done = project.run("make db-reset YES=1")
+    dbname = conninfo_to_dict(project.conninfo)["dbname"]
+    assert re.match(rf"database: .*{dbname}", done.lines[0])
     assert project.versions() == [1, 2, 3, 4]
     assert project.query(COUNT_PEOPLE) == [(5, 5)]
     assert project.value("SELECT to_regclass('users.leftover') IS NULL") is True
@@ -496,6 +498,21 @@ def test_with_docker_the_commands_use_the_server_of_the_compose_file(project: Pr
     )
     failed = Project(project.root, environment).try_("make db-migrate ENGINE=docker POSTGRES_PORT=1")
     assert "port 1 failed" in failed.output
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "WHIMBREL_DATABASE"])
+@pytest.mark.parametrize("is_exported", [True, False], ids=["exported", "env_file"])
+@pytest.mark.parametrize("target", ["db-migrate", "db-reset YES=1"])
+def test_with_docker_no_other_server_is_used(project_at: ProjectAt, name: str, is_exported: bool, target: str) -> None:
+    project = project_at(1)
+    variables = {key: value for key, value in project.environment.items() if key != "DATABASE_URL"}
+    if is_exported:
+        variables[name] = project.conninfo
+    else:
+        (project.root / ".env").write_text(f"{name}={project.conninfo}\n")
+    failed = Project(project.root, variables).try_(f"make {target} ENGINE=docker POSTGRES_PORT=1")
+    assert "port 1 failed" in failed.output
+    assert project.versions() == [1]
 
 
 def test_an_engine_that_does_not_exist_is_refused(project: Project) -> None:

@@ -13,6 +13,7 @@ import click
 from whimbrel import errors
 from whimbrel.cli import output
 from whimbrel.cli.usage import Group, usage_error
+from whimbrel.interruption import receive
 
 # Each is a module of whimbrel.cli.commands, imported when it is called or when its help is shown.
 COMMANDS = (
@@ -143,7 +144,7 @@ def _raise_on_signals() -> None:
         # taken and forgotten: Python complains of one that has arrived already when it is to be ignored (SIG_IGN).
         signal.signal(signal.SIGINT, _forget)
         signal.signal(signal.SIGTERM, _forget)
-        raise errors.Interrupted(signum)
+        receive(signum)
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)

@@ -10,11 +10,16 @@ from whimbrel.config import Config
 def settings(config: Config, version: int) -> dict[str, str]:
     """Return the session's settings: each migration starts with exactly these. `version` is PQserverVersion's."""
     pinned = {
+        "role": config.role,
         "search_path": config.search_path,
         "TimeZone": "UTC",
         "lock_timeout": config.lock_timeout,
         "statement_timeout": config.statement_timeout,
         "idle_in_transaction_session_timeout": "0",
+        "default_transaction_read_only": "off",
+        "default_transaction_isolation": "read committed",
+        # A COMMIT that is confirmed and lost in a crash would make the history lie.
+        "synchronous_commit": "on",
         "client_min_messages": "notice",
         "check_function_bodies": "on",
         "row_security": "on",
@@ -25,6 +30,9 @@ def settings(config: Config, version: int) -> dict[str, str]:
     if version >= 140000:
         # The server looks whether a killed client is gone, and lets go of its locks.
         pinned["client_connection_check_interval"] = "500ms"
+        pinned["idle_session_timeout"] = "0"
+    if version >= 170000:
+        pinned["transaction_timeout"] = "0"
     return pinned
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-from psycopg import sql
 from psycopg.pq.abc import PGresult
 
 from whimbrel import database, history
@@ -18,13 +17,18 @@ from whimbrel.events import Listener, StatementSkipped, StepAdvanced, StepFinish
 from whimbrel.execution import recovery
 from whimbrel.execution.task import Task
 from whimbrel.execution.transaction import restore
-from whimbrel.history import Record
-from whimbrel.pipeline import Pipeline
+from whimbrel.history import Record, journal
+from whimbrel.history.journal import Place
+from whimbrel.interruption import deferred
+from whimbrel.pipeline import Diagnostic, Pipeline
 from whimbrel.plan import Step
 from whimbrel.statements import Kind, Statement
 
 # What may commit by itself, and so cannot share a transaction with its journal row.
-_BARE = re.compile(rb"(?:call|do)\b", re.IGNORECASE)
+_MAY_COMMIT = re.compile(rb"(?:call|do)\b", re.IGNORECASE)
+# What changes the session and not the database: a later run has to do it again.
+_SESSION = re.compile(rb"(?:set|reset)\b|select\s+(?:pg_catalog\s*\.\s*)?set_config\b", re.IGNORECASE)
+_IN_TRANSACTION_BLOCK = "25001"
 
 
 def run(
@@ -39,72 +43,87 @@ def run(
     started = time.monotonic()
     started_at = recovery.server_time(connection)
     emit(StepStarted(task.step, task.outline.statements, is_transactional=False))
-    journal = recovery.read_journal(connection, task)
+    entries = journal.read_journal(connection, task.config, task.step.version, task.step.direction)
     for number, statement in enumerate(task.statements(), 1):
+        place = Place(task.step.version, task.step.direction, number)
         checksum = f"sha256:{hashlib.sha256(statement.sql).hexdigest()}"
-        entry = journal.get(number)
+        entry = entries.get(number)
+        reason = None
         if entry is not None:
             recovery.check_unchanged(task, entry, number, statement, checksum)
             reason = "done before" if entry.is_finished else recovery.settle(connection, task, number, statement)
-            if reason is not None:
-                if not entry.is_finished:
-                    connection.execute(_finish_statement(task), [task.step.version, _direction(task), number])
-                emit(StatementSkipped(task.step, number, reason))
-                continue
-        failure = _run_statement(connection, task, number, statement, checksum)
+        if reason is None:
+            failure = _run_statement(connection, task, place, statement, checksum)
+            if failure is not None:
+                return task, failure
+            emit(StepAdvanced(task.step, number, task.outline.statements))
+        else:
+            if entry is not None and not entry.is_finished:
+                _write(connection, task, [journal.mark_finished(task.config, place, checksum)])
+            elif _SESSION.match(statement.sql):
+                connection.execute(statement.sql)
+            emit(StatementSkipped(task.step, number, reason))
+    with deferred():
+        failure = _record(connection, task, started_at)
         if failure is not None:
             return task, failure
-        emit(StepAdvanced(task.step, number, task.outline.statements))
-    failure = _record(connection, task, started_at)
-    if failure is not None:
-        return task, failure
-    on_finished(task.step)
+        on_finished(task.step)
     emit(StepFinished(task.step, timedelta(seconds=time.monotonic() - started)))
     return None
 
 
 def _run_statement(
-    connection: Connection, task: Task, number: int, statement: Statement, checksum: str
+    connection: Connection, task: Task, place: Place, statement: Statement, checksum: str
 ) -> WhimbrelError | None:
-    is_bare = statement.kind is Kind.AUTOCOMMIT or (
-        not task.outline.annotations.transaction and _BARE.match(statement.sql) is not None
-    )
-    values = [
-        str(task.step.version).encode(),
-        _direction(task).encode(),
-        str(number).encode(),
-        checksum.encode(),
-    ]
-    own = task.settings()
-    if is_bare:
-        # A lock timeout would leave an invalid index behind; CONCURRENTLY waits without blocking anybody.
-        own["lock_timeout"] = "0"
+    asks_for_autocommit = not task.outline.annotations.transaction
+    if statement.kind is Kind.AUTOCOMMIT or (asks_for_autocommit and _MAY_COMMIT.match(statement.sql)):
+        return _run_alone(connection, task, place, statement, checksum)
+    failure = _run_with_journal(connection, task, place, statement, checksum)
+    if failure is None:
+        return None
+    if asks_for_autocommit and failure[0] is statement and failure[1].sqlstate == _IN_TRANSACTION_BLOCK:
+        # The server knows better than the grammar; nothing was done yet.
+        return _run_alone(connection, task, place, statement, checksum)
+    return task.error(failure[1], failure[0])
+
+
+def _run_with_journal(
+    connection: Connection, task: Task, place: Place, statement: Statement, checksum: str
+) -> tuple[Statement | None, Diagnostic] | None:
     with Pipeline[Statement | None](connection, _ignore_result) as pipeline:
-        if is_bare:
-            pipeline.send(None, *database.settings_statement(own))
-            pipeline.send(None, _start_statement(task), values)
-            pipeline.finish()
-            if pipeline.failure is None:
-                pipeline.send(statement, statement.sql)
+        pipeline.send(None, b"BEGIN")
+        pipeline.send(None, *database.settings_statement(task.settings()))
+        if statement.kind is Kind.COPY_IN:
+            pipeline.copy_in(statement, statement.sql, task.step.script.copy_data(statement))
         else:
-            pipeline.send(None, b"BEGIN")
-            pipeline.send(None, *database.settings_statement(own))
-            pipeline.send(None, _start_statement(task), values)
-            if statement.kind is Kind.COPY_IN:
-                pipeline.copy_in(statement, statement.sql, task.step.script.copy_data(statement))
-            else:
-                pipeline.send(statement, statement.sql)
-            pipeline.send(None, b"RESET SESSION AUTHORIZATION")
-            pipeline.send(None, _finish_sql(task), values[:3])
-            pipeline.send(None, b"COMMIT")
+            pipeline.send(statement, statement.sql)
+        for record in (*journal.as_oneself(task.config), journal.mark_finished(task.config, place, checksum)):
+            pipeline.send(None, record.sql, record.parameters)
+        pipeline.send(None, b"COMMIT")
+        failure = pipeline.finish()
+    recovery.roll_back(connection)
+    return failure
+
+
+def _run_alone(
+    connection: Connection, task: Task, place: Place, statement: Statement, checksum: str
+) -> WhimbrelError | None:
+    own = task.settings()
+    if recovery.waits_without_blocking(statement) and task.outline.annotations.lock_timeout is None:
+        # It stands in nobody's way while it waits, and a timeout would leave an invalid index behind.
+        own["lock_timeout"] = "0"
+    _write(connection, task, [journal.mark_started(task.config, place, checksum)])
+    with Pipeline[Statement | None](connection, _ignore_result) as pipeline:
+        pipeline.send(None, *database.settings_statement(own))
+        # Such a statement has to be the first behind a synchronisation point.
+        pipeline.finish()
+        pipeline.send(statement, statement.sql)
         failure = pipeline.finish()
     if failure is not None:
         recovery.roll_back(connection)
-        if is_bare and recovery.is_undone_by_error(statement):
-            connection.execute(_forget_statement(task), [task.step.version, _direction(task), number])
+        if recovery.is_undone_by_error(statement, failure[1].sqlstate):
+            _write(connection, task, [journal.forget(task.config, place)])
         return task.error(failure[1], failure[0])
-    if not is_bare:
-        return None
     problem = recovery.find_invalid_index(connection, statement)
     if problem is not None:
         return StatementFailed(
@@ -113,53 +132,22 @@ def _run_statement(
             hint=f"Drop it and run the command again: DROP INDEX CONCURRENTLY {problem};",
             position=task.step.script.position(statement),
         )
-    connection.execute(_finish_statement(task), [task.step.version, _direction(task), number])
+    _write(connection, task, [journal.mark_finished(task.config, place, checksum)])
     return None
+
+
+def _write(connection: Connection, task: Task, records: Iterable[Record]) -> None:
+    diagnostic = history.write(connection, [*journal.as_oneself(task.config), *records])
+    if diagnostic is not None:
+        raise task.error(diagnostic, None)
 
 
 def _record(connection: Connection, task: Task, started_at: datetime) -> WhimbrelError | None:
     before, after = task.records(started_at)
     resets = [Record(text, tuple(values)) for text, values in restore(task, connection.info.server_version)]
-    journal = Record(
-        b"DELETE FROM " + history.quoted(task.config, "_journal") + b" WHERE version = $1::bigint AND direction = $2",
-        (str(task.step.version).encode(), _direction(task).encode()),
-    )
-    diagnostic = history.write(connection, [*resets, *before, *after, journal])
+    diagnostic = history.write(connection, [*resets, *before, *after])
     return task.error(diagnostic, None) if diagnostic is not None else None
 
 
 def _ignore_result(tag: Statement | None, result: PGresult) -> None:
     del tag, result
-
-
-def _direction(task: Task) -> str:
-    return task.step.direction.value
-
-
-def _start_statement(task: Task) -> bytes:
-    return (
-        b"INSERT INTO "
-        + history.quoted(task.config, "_journal")
-        + b" AS j (version, direction, statement, checksum) VALUES ($1::bigint, $2, $3::integer, $4)"
-        b" ON CONFLICT (version, direction, statement) DO UPDATE"
-        b" SET checksum = excluded.checksum, started_at = excluded.started_at, finished_at = NULL"
-    )
-
-
-def _finish_sql(task: Task) -> bytes:
-    return (
-        b"UPDATE " + history.quoted(task.config, "_journal") + b" SET finished_at = clock_timestamp()"
-        b" WHERE version = $1::bigint AND direction = $2 AND statement = $3::integer"
-    )
-
-
-def _finish_statement(task: Task) -> sql.Composed:
-    return sql.SQL(
-        "UPDATE {} SET finished_at = clock_timestamp() WHERE version = %s AND direction = %s AND statement = %s"
-    ).format(history.identifier(task.config, "_journal"))
-
-
-def _forget_statement(task: Task) -> sql.Composed:
-    return sql.SQL("DELETE FROM {} WHERE version = %s AND direction = %s AND statement = %s").format(
-        history.identifier(task.config, "_journal")
-    )

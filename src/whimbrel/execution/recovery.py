@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg import pq, sql
+from psycopg import pq
 
-from whimbrel import history
 from whimbrel.database import Connection
 from whimbrel.errors import Unsettled
 from whimbrel.execution import leftovers
 from whimbrel.execution.task import Task
+from whimbrel.history.journal import Entry
+from whimbrel.pipeline import CANCEL_TIMEOUT
 from whimbrel.statements import Statement
 from whimbrel.statements.concurrent import Concurrent, Operation, find_concurrent
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A journalled statement: its checksum, and whether it ended."""
-
-    checksum: str
-    is_finished: bool
-
-
-def read_journal(connection: Connection, task: Task) -> Mapping[int, Entry]:
-    """Return the journalled statements of a task by their numbers, which count from 1."""
-    rows = connection.execute(
-        sql.SQL(
-            "SELECT statement, checksum, finished_at IS NOT NULL FROM {} WHERE version = %s AND direction = %s"
-        ).format(history.identifier(task.config, "_journal")),
-        [task.step.version, task.step.direction.value],
-    ).fetchall()
-    return {int(number): Entry(str(checksum), bool(is_finished)) for number, checksum, is_finished in rows}
 
 
 def server_time(connection: Connection) -> datetime:
@@ -117,16 +97,42 @@ def find_invalid_index(connection: Connection, statement: Statement) -> str | No
     return concurrent.index if is_valid is False else None
 
 
-_LEAVES_SOMETHING = frozenset(Operation) - {Operation.REPEATABLE, Operation.DROP_DATABASE}
+_CONCURRENT = frozenset(
+    {
+        Operation.CREATE_INDEX,
+        Operation.DROP_INDEX,
+        Operation.REINDEX_INDEX,
+        Operation.REINDEX_TABLE,
+        Operation.REINDEX_SCHEMA,
+        Operation.DETACH_PARTITION,
+    }
+)
 _MAY_COMMIT = re.compile(rb"\bcall\b|\bcommit\b", re.IGNORECASE)
+# Syntax and access, features, schemas, transaction state, prerequisites: found before anything is done.
+_REFUSALS = ("42", "0A", "3F", "25", "55000", "55006")
 
 
-def is_undone_by_error(statement: Statement) -> bool:
-    """Whether a statement that the server refused is known to have left nothing behind."""
+def waits_without_blocking(statement: Statement) -> bool:
+    """Whether a statement is one of the CONCURRENTLY kind, which keep nobody waiting while they wait."""
     concurrent = find_concurrent(statement.sql)
-    if concurrent is not None:
-        return concurrent.operation not in _LEAVES_SOMETHING
-    return not _MAY_COMMIT.search(statement.sql)
+    return concurrent is not None and concurrent.operation in _CONCURRENT and b"concurrently" in statement.sql.lower()
+
+
+def is_undone_by_error(statement: Statement, sqlstate: str | None) -> bool:
+    """Whether a statement that the server refused with an error is known to have left nothing behind."""
+    concurrent = find_concurrent(statement.sql)
+    if concurrent is not None and concurrent.operation in _CONCURRENT:
+        return sqlstate is not None and sqlstate.startswith(_REFUSALS)
+    return concurrent is not None or not _MAY_COMMIT.search(statement.sql)
+
+
+def abandon(connection: Connection) -> None:
+    """Cancel what a signal found running outside a pipeline, and read its end, so that the connection is usable."""
+    if connection.closed or connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
+        return
+    connection.cancel_safe(timeout=CANCEL_TIMEOUT)
+    while connection.pgconn.get_result() is not None:
+        pass
 
 
 def roll_back(connection: Connection) -> None:

@@ -57,12 +57,11 @@ class Task:
     def settings(self) -> dict[str, str]:
         """Return the settings that hold for this step alone."""
         annotations = self.outline.annotations
-        own = {
+        return {
             "application_name": f"whimbrel: {self.label}"[:63],
-            "lock_timeout": annotations.lock_timeout,
-            "statement_timeout": annotations.statement_timeout,
+            "lock_timeout": annotations.lock_timeout or self.config.lock_timeout,
+            "statement_timeout": annotations.statement_timeout or self.config.statement_timeout,
         }
-        return {name: value for name, value in own.items() if value is not None}
 
     def records(self, started_at: datetime | None = None) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
         """Return what is written to the history before the script and after it, in the same transaction.
@@ -75,7 +74,11 @@ class Task:
             return (), (history.record_undone(self.config, self.step.version, self.step.name, started_at),)
         assert self.step.migration is not None
         before = (history.remove_record(self.config, self.step.version),) if self.action is Action.FORCE else ()
-        return before, (history.record_applied(self.config, self.step.migration, self.action.value, started_at),)
+        after = [history.record_applied(self.config, self.step.migration, self.action.value, started_at)]
+        if self.step.applied is not None and self.step.applied.ordinal is not None:
+            # What is run again keeps its place: down goes backwards through the order of the first time.
+            after.append(history.keep_ordinal(self.config, self.step.version, self.step.applied.ordinal))
+        return before, tuple(after)
 
     def error(self, diagnostic: Diagnostic, statement: Statement | None) -> WhimbrelError:
         """Return the error for what the server said of one of the script's statements, or of its record or COMMIT."""

@@ -12,6 +12,7 @@ from whimbrel.history.read import (
 from whimbrel.history.record import (
     Record,
     accept_checksums,
+    keep_ordinal,
     log_failure,
     measure,
     own_version,
@@ -30,6 +31,7 @@ __all__ = [
     "accept_checksums",
     "ensure_history",
     "identifier",
+    "keep_ordinal",
     "last_attempt",
     "log_failure",
     "measure",

@@ -18,6 +18,9 @@ from whimbrel.history.tables import identifier, quoted
 from whimbrel.migration import Interruption, Migration, describe
 from whimbrel.pipeline import Diagnostic, Pipeline
 
+# A larger down script is not kept in the history.
+STORED_SIZE = 16 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -34,11 +37,9 @@ def record_applied(config: Config, migration: Migration, action: str, started_at
     began if that was before the transaction. The result is one row: the duration in milliseconds, on the server's
     clock.
     """
-    down = None
-    if migration.down is not None and migration.down.content is not None:
-        down = migration.down.content
+    down = _stored_text(migration)
     return Record(
-        _RECORD_APPLIED.replace(b"{table}", quoted(config)).replace(b"{log}", quoted(config, "_log")),
+        _named(_RECORD_APPLIED, config),
         (
             str(migration.version).encode(),
             describe(migration.name).encode(),
@@ -56,7 +57,9 @@ def record_applied(config: Config, migration: Migration, action: str, started_at
 
 # now() is when the transaction began; a baseline runs nothing, so that its duration is none.
 _RECORD_APPLIED = b"""
-WITH recorded AS (
+WITH settled AS (
+    DELETE FROM {journal} WHERE version = $1::bigint
+), recorded AS (
     INSERT INTO {table} AS t (version, description, applied_at, name, checksum, token_checksum, duration_ms, applied_by,
                               tool_version, down_sql)
     VALUES ($1::bigint, $2, now(), $3, $4, $5,
@@ -74,6 +77,14 @@ RETURNING extract(epoch FROM finished_at - started_at) * 1000
 """
 
 
+def _named(text: bytes, config: Config) -> bytes:
+    return (
+        text.replace(b"{table}", quoted(config))
+        .replace(b"{log}", quoted(config, "_log"))
+        .replace(b"{journal}", quoted(config, "_journal"))
+    )
+
+
 def measure() -> Record:
     """Return the statement whose result is the duration of the transaction so far, in milliseconds."""
     return Record(b"SELECT extract(epoch FROM clock_timestamp() - now()) * 1000", ())
@@ -85,14 +96,15 @@ def record_undone(config: Config, version: int, name: str, started_at: datetime 
     `started_at` and the result are those of `record_applied`.
     """
     text = b"""
-        WITH removed AS (DELETE FROM {table} WHERE version = $1::bigint)
+        WITH settled AS (DELETE FROM {journal} WHERE version = $1::bigint),
+             removed AS (DELETE FROM {table} WHERE version = $1::bigint)
         INSERT INTO {log} (version, name, action, outcome, started_at, finished_at, role, host, tool_version)
         VALUES ($1::bigint, $2, 'down', 'succeeded', coalesce($5::timestamptz, now()), clock_timestamp(), session_user,
                 $3, $4)
         RETURNING extract(epoch FROM finished_at - started_at) * 1000
         """
     return Record(
-        text.replace(b"{table}", quoted(config)).replace(b"{log}", quoted(config, "_log")),
+        _named(text, config),
         (
             str(version).encode(),
             name.encode(),
@@ -120,6 +132,14 @@ def write(connection: Connection, records: Iterable[Record]) -> Diagnostic | Non
     if connection.info.transaction_status != pq.TransactionStatus.IDLE:
         connection.execute("ROLLBACK")
     return failure[1]
+
+
+def keep_ordinal(config: Config, version: int, ordinal: int) -> Record:
+    """Return the statement that gives a migration that was applied again its old place in the order of application."""
+    return Record(
+        b"UPDATE " + quoted(config) + b" SET ordinal = $2::bigint WHERE version = $1::bigint",
+        (str(version).encode(), str(ordinal).encode()),
+    )
 
 
 def remove_record(config: Config, version: int) -> Record:
@@ -153,7 +173,7 @@ def accept_checksums(connection: Connection, config: Config, migrations: Iterabl
     """Record the checksums and down scripts that some applied migrations' files have now, in one transaction."""
     with connection.transaction():
         for migration in migrations:
-            down = migration.down.content if migration.down is not None else None
+            down = _stored_text(migration)
             connection.execute(
                 sql.SQL(
                     "WITH updated AS (UPDATE {} SET checksum = %s, token_checksum = %s, name = %s,"
@@ -211,6 +231,14 @@ def own_version() -> str:
 def host() -> str:
     """Return the name of this machine."""
     return socket.gethostname()
+
+
+def _stored_text(migration: Migration) -> bytes | None:
+    """Return the down script that is kept in the history, None where there is none or it is too large to keep."""
+    if migration.down is None or migration.down.size > STORED_SIZE:
+        return None
+    with migration.down.open() as stream:
+        return stream.read()
 
 
 def _encoded(text: str | None) -> bytes | None:
