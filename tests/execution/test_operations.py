@@ -9,7 +9,7 @@ import pytest
 from whimbrel.errors import MissingDown, Modified, OutOfOrder, PlanError, SourceError
 from whimbrel.events import RunFinished, StepFinished, Warned
 from whimbrel.execution import operations
-from whimbrel.execution.loss import find_losses
+from whimbrel.execution.destruction import find_losses
 from whimbrel.execution.task import Action
 from whimbrel.plan import plan_down
 

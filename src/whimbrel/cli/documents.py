@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 from whimbrel import events
 from whimbrel.errors import WhimbrelError
-from whimbrel.execution.loss import Loss
+from whimbrel.execution.destruction import Loss
 from whimbrel.execution.task import Task
 from whimbrel.history import Attempt
 from whimbrel.migration import Migration

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from whimbrel.cli.documents import file_name, head
 from whimbrel.cli.output import count, mark, paint, say, warn
-from whimbrel.execution.loss import Loss
+from whimbrel.execution.destruction import Loss
 from whimbrel.execution.task import Task
 from whimbrel.plan import Plan, State, Step
 

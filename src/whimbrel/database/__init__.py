@@ -1,7 +1,7 @@
 """Connect, pin the session's settings, take the advisory lock. The only place that knows a password."""
 
 from whimbrel.database.address import conninfo, hide_secrets, split_password, without_password
-from whimbrel.database.connection import Connection, connect, create_database, describe, server_version
+from whimbrel.database.connection import Connection, connect, create_database, describe, explain, server_version
 from whimbrel.database.lock import find_holder, hold_lock, lock_key, seconds
 from whimbrel.database.session import settings, settings_statement
 
@@ -11,6 +11,7 @@ __all__ = [
     "conninfo",
     "create_database",
     "describe",
+    "explain",
     "find_holder",
     "hide_secrets",
     "hold_lock",

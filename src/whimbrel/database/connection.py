@@ -10,7 +10,7 @@ from psycopg import pq, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
-from whimbrel.errors import ConnectionFailed, MissingDatabase, StatementFailed
+from whimbrel.errors import ConnectionFailed, LockNotObtained, MissingDatabase, StatementFailed, WhimbrelError
 
 APPLICATION_NAME = "whimbrel"
 Connection = psycopg.Connection[TupleRow]
@@ -94,6 +94,22 @@ def _connection_hint(text: str) -> str | None:
     if "too many" in text or "remaining connection slots" in text:
         return "The server has no free connection; try again."
     return None
+
+
+def explain(error: psycopg.Error) -> WhimbrelError:
+    """Return an error of the driver, of a statement that is whimbrel's own, as one of whimbrel's."""
+    message = error.diag.message_primary or str(error).strip().splitlines()[0].strip()
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return LockNotObtained(message, sqlstate=error.sqlstate, hint="Run the command again.")
+    # SQLSTATE class 57: the administrator, a crash, a shutdown. Without one: the network.
+    if isinstance(error, psycopg.OperationalError) and (error.sqlstate is None or error.sqlstate.startswith("57P")):
+        return ConnectionFailed(
+            f"connection lost: {message}",
+            detail="What was not committed is rolled back by the server.",
+            hint="Run the same command again: it goes on where the last committed migration ended.",
+            sqlstate=error.sqlstate,
+        )
+    return StatementFailed(message, sqlstate=error.sqlstate, detail=error.diag.message_detail)
 
 
 def create_database(address: str) -> bool:

@@ -6,9 +6,10 @@ import hashlib
 import random
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
+import psycopg
 from psycopg import pq
 
 from whimbrel.config import Config
@@ -53,7 +54,9 @@ def hold_lock(connection: Connection, key: int, wait: float, emit: Listener) -> 
     finally:
         # A connection that is gone, or in the middle of something, has no lock that could be given back here.
         if connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
-            connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", [key])
+            # Where that fails the session is gone, and its lock with it.
+            with suppress(psycopg.Error):
+                connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", [key])
 
 
 def _try_lock(connection: Connection, key: int) -> bool:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import psycopg
 from psycopg import pq
 
 from whimbrel import history
 from whimbrel.config import Config
-from whimbrel.database import Connection
+from whimbrel.database import Connection, explain
 from whimbrel.errors import Interrupted, WhimbrelError
 from whimbrel.events import Listener, RunFinished, StepFailed, Warned
-from whimbrel.execution import autocommit, transaction
+from whimbrel.execution import autocommit, recovery, transaction
 from whimbrel.execution.task import Action, Task
 from whimbrel.migration import outline
 from whimbrel.plan import Plan, Step
@@ -43,43 +44,51 @@ def prepare(plan: Plan, config: Config, action: Action) -> tuple[Task, ...]:
 
 
 def execute(connection: Connection, tasks: Sequence[Task], emit: Listener) -> Result:
-    """Run the tasks in order, up to the first that fails; the caller holds the lock.
+    """Run the tasks in order, up to the first that fails; the caller holds the lock, and calls `conclude` at the end.
 
-    A transactional migration is committed together with its history row or not at all. Never raises WhimbrelError: it
-    is the result's `error`. After an Interrupted, or a lost connection, the connection may be closed.
+    A transactional migration is committed together with its history row or not at all. Errors are the result's `error`.
+    After an Interrupted, or a lost connection, the connection may be closed.
     """
-    start = time.monotonic()
     finished: list[Step] = []
-    started_at = datetime.now(UTC)
-    error: WhimbrelError | None = None
-    failed: Task | None = None
+    failure: tuple[Task | None, WhimbrelError] | None = None
     for batch in _batches(tasks):
-        started_at = datetime.now(UTC)
         try:
             failure = (
                 transaction.run(connection, batch, emit, finished.append)
                 if batch[0].outline.is_transactional
                 else autocommit.run(connection, batch[0], emit, finished.append)
             )
-        except WhimbrelError as caught:
-            failure = tasks[len(finished)], caught
-        except KeyboardInterrupt:
-            failure = tasks[len(finished)], Interrupted(2)
+        except (WhimbrelError, psycopg.Error, KeyboardInterrupt) as caught:
+            failure = _current(tasks, finished), _told(caught)
         if failure is not None:
-            failed, error = failure
             break
-    if failed is not None and error is not None:
-        emit(StepFailed(failed.step, error))
-        _log_failure(connection, failed, error, started_at, emit)
+    failed, error = failure or (None, None)
     remaining = tuple(task.step for task in tasks[len(finished) + (failed is not None) :])
-    emit(
-        RunFinished(
-            len(finished),
-            len(remaining) + (failed is not None),
-            timedelta(seconds=time.monotonic() - start),
-        )
-    )
-    return Result(tuple(finished), failed.step if failed else None, remaining, error)
+    return Result(tuple(finished), failed.step if failed is not None else None, remaining, error)
+
+
+def _current(tasks: Sequence[Task], finished: Sequence[Step]) -> Task | None:
+    """Return the task that was under way, None where a signal came when all was done."""
+    return tasks[len(finished)] if len(finished) < len(tasks) else None
+
+
+def _told(error: BaseException) -> WhimbrelError:
+    if isinstance(error, WhimbrelError):
+        return error
+    return explain(error) if isinstance(error, psycopg.Error) else Interrupted(signal.SIGINT)
+
+
+def conclude(connection: Connection, tasks: Sequence[Task], result: Result, started: float, emit: Listener) -> Result:
+    """Log the attempt that failed, if one did, and tell how the run ended; return the result.
+
+    `started` is time.monotonic() at the beginning of the run.
+    """
+    if result.error is not None and result.failed is not None:
+        emit(StepFailed(result.failed, result.error))
+        _log_failure(connection, tasks[len(result.finished)], result.error, emit)
+    remaining = len(result.remaining) + (result.failed is not None)
+    emit(RunFinished(len(result.finished), remaining, timedelta(seconds=time.monotonic() - started)))
+    return result
 
 
 def _batches(tasks: Sequence[Task]) -> list[list[Task]]:
@@ -93,14 +102,12 @@ def _batches(tasks: Sequence[Task]) -> list[list[Task]]:
     return batches
 
 
-def _log_failure(
-    connection: Connection, task: Task, error: WhimbrelError, started_at: datetime, emit: Listener
-) -> None:
+def _log_failure(connection: Connection, task: Task, error: WhimbrelError, emit: Listener) -> None:
     if task.action is Action.SEED or connection.closed or connection.pgconn.status != pq.ConnStatus.OK:
         return
     try:
-        if connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
-            connection.execute("ROLLBACK")
+        recovery.abandon(connection)
+        recovery.roll_back(connection)
         history.log_failure(
             connection,
             task.config,
@@ -108,7 +115,6 @@ def _log_failure(
             name=task.step.name,
             action=task.action.value,
             outcome="interrupted" if isinstance(error, Interrupted) else "failed",
-            started_at=started_at,
             sqlstate=error.sqlstate,
             message=error.message,
         )

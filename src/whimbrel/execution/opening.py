@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+
+import psycopg
 
 from whimbrel import cluster, database, history
 from whimbrel.config import Config
 from whimbrel.database import Connection
 from whimbrel.errors import ConnectionFailed, MissingDatabase
+from whimbrel.execution import recovery
 from whimbrel.history import History, Record
 
 
@@ -73,4 +76,19 @@ def open_session(config: Config, *, create_database: bool = False) -> Generator[
     with connection:
         where = f'"{connection.info.dbname}" on {embedded}' if embedded else database.describe(connection)
         version = database.server_version(connection)
-        yield Session(connection, config, where, version, lambda: database.connect(address))
+        with explained(connection):
+            yield Session(connection, config, where, version, lambda: database.connect(address))
+
+
+@contextmanager
+def explained(connection: Connection) -> Generator[None]:
+    """Turn the driver's errors in the block into whimbrel's, and cancel what a signal finds running."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise database.explain(error) from None
+    except BaseException:
+        # Not only what is wrong here: the server goes on with a statement whose client has left.
+        with suppress(psycopg.Error):
+            recovery.abandon(connection)
+        raise

@@ -15,8 +15,8 @@ from whimbrel import database, history
 from whimbrel.config import Config
 from whimbrel.errors import ConnectionFailed, PlanError, SourceError, StatementFailed
 from whimbrel.events import Listener, RunFinished, RunStarted, ServerNotice, StepFailed, Warned, ignore
-from whimbrel.execution import lost, transaction
-from whimbrel.execution.executor import Result, execute, prepare
+from whimbrel.execution import settlement, transaction
+from whimbrel.execution.executor import Result, conclude, execute, prepare
 from whimbrel.execution.opening import Session
 from whimbrel.execution.task import Action, Task
 from whimbrel.migration import Direction, Migration, outline
@@ -113,13 +113,15 @@ def _run(session: Session, source: Source, verb: str, action: Action, planner: P
         if not tasks:
             emit(RunFinished(0, 0, timedelta(0)))
             return Result(())
+        started = time.monotonic()
         emit(RunStarted(verb, plan, session.label, session.server_version))
         last_attempt = history.last_attempt(session.connection, session.config)
         with _notices(session, emit):
             result = execute(session.connection, tasks, emit)
-    if isinstance(result.error, ConnectionFailed):
-        return lost.settle(session, tasks, result, last_attempt, emit)
-    return result
+        if not isinstance(result.error, ConnectionFailed):
+            return conclude(session.connection, tasks, result, started, emit)
+    result = settlement.settle(session, tasks, result, last_attempt, emit)
+    return conclude(session.connection, tasks, result, started, emit)
 
 
 def rehearse(session: Session, source: Source, *, to: int | None = None, emit: Listener = ignore) -> Result:
@@ -204,8 +206,10 @@ def seed(session: Session, directory: Path, *, emit: Listener = ignore) -> Resul
         tasks.append(Task(step, Action.SEED, found, session.config))
     plan = Plan(tuple(steps))
     emit(RunStarted("seed", plan, session.label, session.server_version))
+    started = time.monotonic()
     with _notices(session, emit):
-        return execute(session.connection, tasks, emit)
+        result = execute(session.connection, tasks, emit)
+    return conclude(session.connection, tasks, result, started, emit)
 
 
 def resolve(session: Session, version: int, *, is_done: bool, emit: Listener = ignore) -> int:

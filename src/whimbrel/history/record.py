@@ -155,17 +155,19 @@ def log_failure(
     name: str,
     action: str,
     outcome: str,
-    started_at: datetime,
     sqlstate: str | None,
     message: str,
 ) -> None:
-    """Add an attempt that did not succeed to the log, in a transaction of its own."""
+    """Add an attempt that did not succeed to the log, in a transaction of its own.
+
+    When it began is not known on the server's clock, so that both times are that of its end.
+    """
     connection.execute(
         sql.SQL(
             "INSERT INTO {} (version, name, action, outcome, started_at, finished_at, sqlstate, message, role, host,"
-            " tool_version) VALUES (%s, %s, %s, %s, %s, clock_timestamp(), %s, %s, session_user, %s, %s)"
+            " tool_version) VALUES (%s, %s, %s, %s, now(), now(), %s, %s, session_user, %s, %s)"
         ).format(identifier(config, "_log")),
-        [version, name, action, outcome, started_at, sqlstate, message, host(), own_version()],
+        [version, name, action, outcome, sqlstate, message, host(), own_version()],
     )
 
 

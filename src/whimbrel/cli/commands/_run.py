@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from whimbrel.cli import output, render, tables
 from whimbrel.cli.options import Invocation
 from whimbrel.events import Listener
+from whimbrel.execution.destruction import Loss
 from whimbrel.execution.executor import Result
-from whimbrel.execution.loss import Loss
 from whimbrel.execution.task import Task
 from whimbrel.migration import Direction
 from whimbrel.plan import Plan

@@ -27,7 +27,7 @@ def command(invocation: Invocation, version: int | None, is_plan: bool, is_confi
     """
     from whimbrel.cli.commands._run import announce, run, show_plan
     from whimbrel.execution import operations
-    from whimbrel.execution.loss import find_losses
+    from whimbrel.execution.destruction import find_losses
     from whimbrel.execution.opening import open_session
     from whimbrel.execution.task import Action
     from whimbrel.plan import plan_redo

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from whimbrel import database, history
 from whimbrel.database import Connection
-from whimbrel.errors import ConnectionFailed, WhimbrelError
+from whimbrel.errors import ConnectionFailed, Interrupted, WhimbrelError
 from whimbrel.events import Listener, Warned
 from whimbrel.execution.executor import Result
 from whimbrel.execution.opening import Session
@@ -33,6 +33,8 @@ def settle(session: Session, tasks: Sequence[Task], result: Result, last_attempt
             key = database.lock_key(session.config)
             with database.hold_lock(connection, key, PATIENCE, emit):
                 committed = history.successes_after(connection, session.config, last_attempt)
+    except Interrupted:
+        raise
     except WhimbrelError as error:
         emit(Warned(f"it could not be looked up what was committed: {error.message}"))
         return result
