@@ -52,7 +52,7 @@ CREATE TABLE analytics.events (
     CONSTRAINT events_name_check CHECK ((name ~ '^[a-z0-9_.]{1,100}$'::text))
 );
 
-COMMENT ON TABLE analytics.events IS 'Something that a client or a service reported. Rows are never changed.';
+COMMENT ON TABLE analytics.events IS 'Something that a client or a service reported. Rows are only added, until old ones are deleted; when an account or a visit goes, its events stay and no longer name it.';
 
 COMMENT ON COLUMN analytics.events.name IS 'An open set: features name their own events.';
 

@@ -94,7 +94,7 @@ CREATE TABLE auth.security_events (
     CONSTRAINT security_events_event_type_check CHECK ((event_type = ANY (ARRAY['sign_in'::text, 'sign_in_failed'::text, 'sign_out'::text, 'session_revoked'::text, 'password_changed'::text, 'password_reset'::text, 'email_changed'::text, 'phone_changed'::text, 'code_failed'::text, 'api_key_created'::text, 'api_key_revoked'::text, 'account_suspended'::text, 'account_deleted'::text, 'suspicious_activity'::text])))
 );
 
-COMMENT ON TABLE auth.security_events IS 'What happened to accounts, for their owners and for investigation. Rows are never changed.';
+COMMENT ON TABLE auth.security_events IS 'What happened to accounts, for their owners and for investigation. Rows are only added; when an account or a session goes, its events stay and no longer name it.';
 
 COMMENT ON COLUMN auth.security_events.user_id IS 'NULL: the account is gone, or a sign-in failed for an unknown one.';
 

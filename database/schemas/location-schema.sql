@@ -25,7 +25,7 @@ CREATE TABLE location.ip_addresses (
     CONSTRAINT ip_addresses_point CHECK (((latitude IS NULL) = (longitude IS NULL)))
 );
 
-COMMENT ON TABLE location.ip_addresses IS 'What a geolocation database says of an address; a cache.';
+COMMENT ON TABLE location.ip_addresses IS 'What a geolocation database said of an address when it was last looked up. While a row of location.user_locations names the address, it cannot be deleted.';
 
 COMMENT ON COLUMN location.ip_addresses.as_number IS 'Of the autonomous system that announces the address.';
 
@@ -42,6 +42,7 @@ CREATE TABLE location.user_locations (
     accuracy_m integer,
     recorded_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT user_locations_accuracy_m_check CHECK ((accuracy_m >= 0)),
+    CONSTRAINT user_locations_addressed CHECK (((source <> 'ip'::text) OR (ip_address IS NOT NULL))),
     CONSTRAINT user_locations_latitude_check CHECK (((latitude >= ('-90'::integer)::double precision) AND (latitude <= (90)::double precision))),
     CONSTRAINT user_locations_longitude_check CHECK (((longitude >= ('-180'::integer)::double precision) AND (longitude <= (180)::double precision))),
     CONSTRAINT user_locations_measured CHECK (((source = 'ip'::text) OR (latitude IS NOT NULL))),
@@ -77,7 +78,7 @@ CREATE INDEX user_locations_session_id_idx ON location.user_locations USING btre
 CREATE INDEX user_locations_user_id_idx ON location.user_locations USING btree (user_id, recorded_at DESC);
 
 ALTER TABLE ONLY location.user_locations
-    ADD CONSTRAINT user_locations_ip_address_fkey FOREIGN KEY (ip_address) REFERENCES location.ip_addresses(ip_address) ON DELETE SET NULL;
+    ADD CONSTRAINT user_locations_ip_address_fkey FOREIGN KEY (ip_address) REFERENCES location.ip_addresses(ip_address);
 
 ALTER TABLE ONLY location.user_locations
     ADD CONSTRAINT user_locations_session_id_fkey FOREIGN KEY (session_id) REFERENCES auth.sessions(id) ON DELETE SET NULL;

@@ -25,6 +25,7 @@ CREATE FUNCTION messages.search(p_user_id uuid, p_query text, p_limit integer DE
         ON c.id = m.conversation_id
     WHERE p.user_id = p_user_id
         AND p.left_at IS NULL
+        AND m.created_at >= p.joined_at
         AND c.deleted_at IS NULL
         AND m.content IS NOT NULL
         AND m.deleted_at IS NULL
@@ -33,7 +34,19 @@ CREATE FUNCTION messages.search(p_user_id uuid, p_query text, p_limit integer DE
     LIMIT p_limit
 $$;
 
-COMMENT ON FUNCTION messages.search(p_user_id uuid, p_query text, p_limit integer) IS 'Messages with the words of p_query, best first, of conversations that p_user_id is in now. p_query is what people type into search engines: words, "a phrase", or, -not.';
+COMMENT ON FUNCTION messages.search(p_user_id uuid, p_query text, p_limit integer) IS 'Messages with the words of p_query, best first, of conversations that p_user_id is in now, sent since joining: who left and came back finds what was sent since coming back. p_query is what people type into search engines: words, "a phrase", or, -not.';
+
+CREATE FUNCTION messages.set_joined_at() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog'
+    AS $$
+BEGIN
+    NEW.joined_at := now();
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION messages.set_joined_at() IS 'Sets joined_at of a participant who comes back to the time of the transaction. The trigger leaves alone an UPDATE that sets joined_at itself.';
 
 CREATE TABLE messages.attachments (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -154,7 +167,7 @@ CREATE TABLE messages.conversations (
     deleted_at timestamp with time zone,
     CONSTRAINT conversations_description_check CHECK ((char_length(description) <= 1000)),
     CONSTRAINT conversations_direct CHECK (((kind = 'direct'::text) = (direct_key IS NOT NULL))),
-    CONSTRAINT conversations_direct_key CHECK (((char_length(direct_key) = 73) AND (substr(direct_key, 37, 1) = ':'::text) AND ("left"(direct_key, 36) <= "right"(direct_key, 36)))),
+    CONSTRAINT conversations_direct_key CHECK (((direct_key = (((("left"(direct_key, 36))::uuid)::text || ':'::text) || (("right"(direct_key, 36))::uuid)::text)) AND (("left"(direct_key, 36))::uuid < ("right"(direct_key, 36))::uuid))),
     CONSTRAINT conversations_kind_check CHECK ((kind = ANY (ARRAY['direct'::text, 'group'::text, 'channel'::text]))),
     CONSTRAINT conversations_title_check CHECK (((char_length(title) >= 1) AND (char_length(title) <= 128))),
     CONSTRAINT conversations_titled CHECK (((kind = 'direct'::text) = (title IS NULL)))
@@ -162,7 +175,7 @@ CREATE TABLE messages.conversations (
 
 COMMENT ON TABLE messages.conversations IS 'A place where people talk: two of them, a group, or a channel that few write to.';
 
-COMMENT ON COLUMN messages.conversations.direct_key IS 'The two user ids of a direct conversation, the smaller first, with a colon between: two people have one direct conversation.';
+COMMENT ON COLUMN messages.conversations.direct_key IS 'The two user ids of a direct conversation in lower case, the smaller first, with a colon between: two people have one direct conversation, and nobody has one with themselves.';
 
 COMMENT ON COLUMN messages.conversations.created_by IS 'NULL: that account is gone.';
 
@@ -213,7 +226,9 @@ COMMENT ON TABLE messages.message_receipts IS 'When a message reached a recipien
 
 CREATE TABLE messages.message_reports (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
-    message_id uuid NOT NULL,
+    message_id uuid,
+    reported_user_id uuid,
+    reported_content text,
     reported_by uuid,
     reason text NOT NULL,
     details text,
@@ -224,11 +239,20 @@ CREATE TABLE messages.message_reports (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT message_reports_details_check CHECK ((char_length(details) <= 2000)),
     CONSTRAINT message_reports_reason_check CHECK ((reason = ANY (ARRAY['spam'::text, 'harassment'::text, 'hate'::text, 'violence'::text, 'sexual'::text, 'self_harm'::text, 'illegal'::text, 'other'::text]))),
+    CONSTRAINT message_reports_reported_content_check CHECK ((char_length(reported_content) <= 20000)),
     CONSTRAINT message_reports_resolved CHECK (((status = ANY (ARRAY['upheld'::text, 'dismissed'::text])) = (resolved_at IS NOT NULL))),
     CONSTRAINT message_reports_status_check CHECK ((status = ANY (ARRAY['open'::text, 'reviewing'::text, 'upheld'::text, 'dismissed'::text])))
 );
 
-COMMENT ON TABLE messages.message_reports IS 'A complaint about a message, and what became of it. One per message and complainant.';
+COMMENT ON TABLE messages.message_reports IS 'A complaint about a message, and what became of it. One per message and complainant. It outlives the message, so it keeps what was reported; who writes the report fills that in.';
+
+COMMENT ON COLUMN messages.message_reports.message_id IS 'NULL: the message is gone.';
+
+COMMENT ON COLUMN messages.message_reports.reported_user_id IS 'Who had sent the message. NULL: the system, or that account is gone.';
+
+COMMENT ON COLUMN messages.message_reports.reported_content IS 'A copy of the message''s content when it was reported, whatever was edited, deleted or expired since. NULL: it had none.';
+
+COMMENT ON COLUMN messages.message_reports.reported_by IS 'NULL: that account is gone.';
 
 CREATE TABLE messages.message_revisions (
     message_id uuid NOT NULL,
@@ -260,6 +284,7 @@ CREATE TABLE messages.messages (
     expires_at timestamp with time zone,
     deleted_at timestamp with time zone,
     CONSTRAINT messages_content_check CHECK ((char_length(content) <= 20000)),
+    CONSTRAINT messages_deleted CHECK (((deleted_at IS NULL) OR (content IS NULL))),
     CONSTRAINT messages_kind_check CHECK ((kind = ANY (ARRAY['text'::text, 'media'::text, 'location'::text, 'contact'::text, 'poll'::text, 'call'::text, 'system'::text]))),
     CONSTRAINT messages_text CHECK (((kind <> 'text'::text) OR (content IS NOT NULL) OR (deleted_at IS NOT NULL)))
 );
@@ -270,7 +295,7 @@ COMMENT ON COLUMN messages.messages.id IS 'The client may choose it, so that a m
 
 COMMENT ON COLUMN messages.messages.sender_id IS 'NULL: the system, or an account that is gone.';
 
-COMMENT ON COLUMN messages.messages.content IS 'Text or caption. Emptied when deleted_at is set.';
+COMMENT ON COLUMN messages.messages.content IS 'Text or caption. A deleted message has none.';
 
 COMMENT ON COLUMN messages.messages.reply_to_id IS 'The message answered, always of the same conversation.';
 
@@ -278,7 +303,7 @@ COMMENT ON COLUMN messages.messages.metadata IS 'What a kind needs beyond its ow
 
 COMMENT ON COLUMN messages.messages.edited_at IS 'When the sender last changed the content; earlier contents are in messages.message_revisions.';
 
-COMMENT ON COLUMN messages.messages.deleted_at IS 'Deleted for everyone. The row stays, so that replies and receipts keep their place.';
+COMMENT ON COLUMN messages.messages.deleted_at IS 'Deleted for everyone. The row stays, so that replies and receipts keep their place. Who sets it empties content in the same UPDATE, and deletes the revisions, which no constraint sees to.';
 
 CREATE TABLE messages.participants (
     conversation_id uuid NOT NULL,
@@ -297,7 +322,9 @@ CREATE TABLE messages.participants (
 
 COMMENT ON TABLE messages.participants IS 'Who is, or was, in a conversation.';
 
-COMMENT ON COLUMN messages.participants.left_at IS 'NULL: is in it now. Who comes back gets it set to NULL again.';
+COMMENT ON COLUMN messages.participants.joined_at IS 'When the user came, the last time if more than once. messages.search() finds nothing older.';
+
+COMMENT ON COLUMN messages.participants.left_at IS 'NULL: is in it now. Who comes back gets it set to NULL again, and a trigger sets joined_at to then.';
 
 COMMENT ON COLUMN messages.participants.removed_by IS 'Who put the user out. NULL: left by choice, or that account is gone.';
 
@@ -483,6 +510,8 @@ CREATE INDEX message_reports_open_idx ON messages.message_reports USING btree (c
 
 CREATE INDEX message_reports_reported_by_idx ON messages.message_reports USING btree (reported_by);
 
+CREATE INDEX message_reports_reported_user_id_idx ON messages.message_reports USING btree (reported_user_id);
+
 CREATE INDEX message_reports_resolved_by_idx ON messages.message_reports USING btree (resolved_by) WHERE (resolved_by IS NOT NULL);
 
 CREATE INDEX message_revisions_edited_by_idx ON messages.message_revisions USING btree (edited_by);
@@ -501,8 +530,6 @@ COMMENT ON INDEX messages.messages_search_idx IS 'For messages.search().';
 
 CREATE INDEX messages_sender_id_idx ON messages.messages USING btree (sender_id);
 
-CREATE INDEX participants_active_idx ON messages.participants USING btree (user_id) INCLUDE (conversation_id, last_read_at) WHERE (left_at IS NULL);
-
 CREATE INDEX participants_removed_by_idx ON messages.participants USING btree (removed_by) WHERE (removed_by IS NOT NULL);
 
 CREATE INDEX participants_user_id_idx ON messages.participants USING btree (user_id, conversation_id);
@@ -512,6 +539,8 @@ CREATE INDEX pinned_messages_pinned_by_idx ON messages.pinned_messages USING btr
 CREATE INDEX poll_votes_user_id_idx ON messages.poll_votes USING btree (user_id);
 
 CREATE INDEX reactions_user_id_idx ON messages.reactions USING btree (user_id);
+
+CREATE TRIGGER set_joined_at BEFORE UPDATE ON messages.participants FOR EACH ROW WHEN (((old.left_at IS NOT NULL) AND (new.left_at IS NULL) AND (old.joined_at = new.joined_at))) EXECUTE FUNCTION messages.set_joined_at();
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON messages.calls FOR EACH ROW WHEN ((old.updated_at = new.updated_at)) EXECUTE FUNCTION auth.set_updated_at();
 
@@ -597,10 +626,13 @@ ALTER TABLE ONLY messages.message_receipts
     ADD CONSTRAINT message_receipts_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY messages.message_reports
-    ADD CONSTRAINT message_reports_message_id_fkey FOREIGN KEY (message_id) REFERENCES messages.messages(id) ON DELETE CASCADE;
+    ADD CONSTRAINT message_reports_message_id_fkey FOREIGN KEY (message_id) REFERENCES messages.messages(id) ON DELETE SET NULL;
 
 ALTER TABLE ONLY messages.message_reports
     ADD CONSTRAINT message_reports_reported_by_fkey FOREIGN KEY (reported_by) REFERENCES auth.users(id) ON DELETE SET NULL;
+
+ALTER TABLE ONLY messages.message_reports
+    ADD CONSTRAINT message_reports_reported_user_id_fkey FOREIGN KEY (reported_user_id) REFERENCES auth.users(id) ON DELETE SET NULL;
 
 ALTER TABLE ONLY messages.message_reports
     ADD CONSTRAINT message_reports_resolved_by_fkey FOREIGN KEY (resolved_by) REFERENCES auth.users(id) ON DELETE SET NULL;

@@ -180,6 +180,16 @@ BEGIN
         PERFORM FROM auth.users AS u WHERE u.id = v_user_id FOR KEY SHARE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
 
+        IF NOT EXISTS (SELECT FROM presence.user_status AS s WHERE s.user_id = v_user_id) THEN
+            -- The row was lost, the connections were not. Whoever else is making it holds the user's key, and only this
+            -- stronger lock shows that: without it the insert would wait for them.
+            PERFORM FROM auth.users AS u WHERE u.id = v_user_id FOR UPDATE SKIP LOCKED;
+            CONTINUE WHEN NOT FOUND;
+            INSERT INTO presence.user_status (user_id, status_changed_at, lapses_at)
+            VALUES (v_user_id, NULL, 'infinity')
+            ON CONFLICT (user_id) DO NOTHING;
+        END IF;
+
         SELECT s.status INTO v_status
         FROM presence.user_status AS s
         WHERE s.user_id = v_user_id
@@ -271,9 +281,13 @@ DECLARE
     v_lapses_at timestamptz;
     v_seen_at timestamptz;
 BEGIN
-    INSERT INTO presence.user_status (user_id, status_changed_at, lapses_at)
-    VALUES (p_user_id, NULL, 'infinity')
-    ON CONFLICT (user_id) DO NOTHING;
+    IF NOT EXISTS (SELECT FROM presence.user_status AS s WHERE s.user_id = p_user_id) THEN
+        -- The foreign key would take this lock too, but after the row is there; see the sweep.
+        PERFORM FROM auth.users AS u WHERE u.id = p_user_id FOR KEY SHARE;
+        INSERT INTO presence.user_status (user_id, status_changed_at, lapses_at)
+        VALUES (p_user_id, NULL, 'infinity')
+        ON CONFLICT (user_id) DO NOTHING;
+    END IF;
 
     SELECT s.* INTO STRICT v_old
     FROM presence.user_status AS s

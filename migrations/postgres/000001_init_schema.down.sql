@@ -48,7 +48,7 @@ DROP TABLE IF EXISTS
     auth.sessions,
     auth.users;
 
-DROP FUNCTION IF EXISTS auth.set_updated_at();
+DROP FUNCTION IF EXISTS messages.set_joined_at(), auth.set_updated_at();
 
 DROP SCHEMA IF EXISTS location, analytics, notifications, messages, users, media, auth;
 

@@ -1,8 +1,9 @@
 -- Echo's baseline: seven schemas, one for each service, 42 tables.
 --
 -- Foreign keys only point backwards in the order of this file (auth, media, users, messages, notifications,
--- analytics, location), so that each schema can be loaded, dumped and dropped in that order. What belongs to a user
--- hangs on auth.users: personal data goes with the account (CASCADE), what others still need outlives it (SET NULL).
+-- analytics, location), so that the schemas can be loaded and dumped in that order, and dropped in the reverse. What
+-- belongs to a user hangs on auth.users: personal data goes with the account (CASCADE), what others still need outlives
+-- it (SET NULL).
 -- Only core PostgreSQL 15 is needed: no extension. Closed sets are text with a CHECK, because a CHECK can be changed
 -- online and an enum cannot lose a value.
 --
@@ -154,7 +155,8 @@ CREATE TABLE IF NOT EXISTS auth.security_events (
 );
 CREATE INDEX IF NOT EXISTS security_events_user_id_idx ON auth.security_events (user_id, occurred_at DESC);
 CREATE INDEX IF NOT EXISTS security_events_session_id_idx ON auth.security_events (session_id);
-COMMENT ON TABLE auth.security_events IS 'What happened to accounts, for their owners and for investigation. Rows are never changed.';
+COMMENT ON TABLE auth.security_events IS 
+    'What happened to accounts, for their owners and for investigation. Rows are only added; when an account or a session goes, its events stay and no longer name it.';
 COMMENT ON COLUMN auth.security_events.user_id IS 'NULL: the account is gone, or a sign-in failed for an unknown one.';
 
 CREATE OR REPLACE TRIGGER set_updated_at BEFORE UPDATE ON auth.users
@@ -317,7 +319,8 @@ CREATE TABLE IF NOT EXISTS messages.conversations (
     deleted_at timestamptz,
     CONSTRAINT conversations_direct CHECK ((kind = 'direct') = (direct_key IS NOT NULL)),
     CONSTRAINT conversations_direct_key CHECK (
-        char_length(direct_key) = 73 AND substr(direct_key, 37, 1) = ':' AND left(direct_key, 36) <= right(direct_key, 36)
+        direct_key = left(direct_key, 36)::uuid::text || ':' || right(direct_key, 36)::uuid::text
+        AND left(direct_key, 36)::uuid < right(direct_key, 36)::uuid
     ),
     CONSTRAINT conversations_titled CHECK ((kind = 'direct') = (title IS NULL))
 );
@@ -326,7 +329,7 @@ CREATE INDEX IF NOT EXISTS conversations_avatar_file_id_idx ON messages.conversa
     WHERE avatar_file_id IS NOT NULL;
 COMMENT ON TABLE messages.conversations IS 'A place where people talk: two of them, a group, or a channel that few write to.';
 COMMENT ON COLUMN messages.conversations.direct_key IS
-    'The two user ids of a direct conversation, the smaller first, with a colon between: two people have one direct conversation.';
+    'The two user ids of a direct conversation in lower case, the smaller first, with a colon between: two people have one direct conversation, and nobody has one with themselves.';
 COMMENT ON COLUMN messages.conversations.created_by IS 'NULL: that account is gone.';
 
 CREATE TABLE IF NOT EXISTS messages.participants (
@@ -347,10 +350,25 @@ CREATE INDEX IF NOT EXISTS participants_user_id_idx ON messages.participants (us
 CREATE INDEX IF NOT EXISTS participants_removed_by_idx ON messages.participants (removed_by)
     WHERE removed_by IS NOT NULL;
 COMMENT ON TABLE messages.participants IS 'Who is, or was, in a conversation.';
-COMMENT ON COLUMN messages.participants.left_at IS 'NULL: is in it now. Who comes back gets it set to NULL again.';
+COMMENT ON COLUMN messages.participants.joined_at IS
+    'When the user came, the last time if more than once. messages.search() finds nothing older.';
+COMMENT ON COLUMN messages.participants.left_at IS
+    'NULL: is in it now. Who comes back gets it set to NULL again, and a trigger sets joined_at to then.';
 COMMENT ON COLUMN messages.participants.removed_by IS 'Who put the user out. NULL: left by choice, or that account is gone.';
 COMMENT ON COLUMN messages.participants.last_read_at IS 'Messages up to here are read; what unread counts start from.';
 COMMENT ON COLUMN messages.participants.muted_until IS 'No notifications until then; infinity mutes for good.';
+
+CREATE OR REPLACE FUNCTION messages.set_joined_at() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog
+AS $$
+BEGIN
+    NEW.joined_at := now();
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION messages.set_joined_at() IS
+    'Sets joined_at of a participant who comes back to the time of the transaction. The trigger leaves alone an UPDATE that sets joined_at itself.';
 
 CREATE TABLE IF NOT EXISTS messages.conversation_settings (
     conversation_id uuid PRIMARY KEY REFERENCES messages.conversations (id) ON DELETE CASCADE,
@@ -407,7 +425,8 @@ CREATE TABLE IF NOT EXISTS messages.messages (
     UNIQUE (conversation_id, id),
     CONSTRAINT messages_reply_in_conversation FOREIGN KEY (conversation_id, reply_to_id)
         REFERENCES messages.messages (conversation_id, id) ON DELETE SET NULL (reply_to_id),
-    CONSTRAINT messages_text CHECK (kind <> 'text' OR content IS NOT NULL OR deleted_at IS NOT NULL)
+    CONSTRAINT messages_text CHECK (kind <> 'text' OR content IS NOT NULL OR deleted_at IS NOT NULL),
+    CONSTRAINT messages_deleted CHECK (deleted_at IS NULL OR content IS NULL)
 );
 CREATE INDEX IF NOT EXISTS messages_sender_id_idx ON messages.messages (sender_id);
 CREATE INDEX IF NOT EXISTS messages_reply_to_id_idx ON messages.messages (conversation_id, reply_to_id)
@@ -418,11 +437,12 @@ COMMENT ON TABLE messages.messages IS 'What was said. The largest table.';
 COMMENT ON COLUMN messages.messages.id IS
     'The client may choose it, so that a message sent twice is stored once; a time-ordered UUID keeps the index compact.';
 COMMENT ON COLUMN messages.messages.sender_id IS 'NULL: the system, or an account that is gone.';
-COMMENT ON COLUMN messages.messages.content IS 'Text or caption. Emptied when deleted_at is set.';
+COMMENT ON COLUMN messages.messages.content IS 'Text or caption. A deleted message has none.';
 COMMENT ON COLUMN messages.messages.reply_to_id IS 'The message answered, always of the same conversation.';
 COMMENT ON COLUMN messages.messages.metadata IS 'What a kind needs beyond its own tables: coordinates, a shared contact, a system message''s facts.';
 COMMENT ON COLUMN messages.messages.edited_at IS 'When the sender last changed the content; earlier contents are in messages.message_revisions.';
-COMMENT ON COLUMN messages.messages.deleted_at IS 'Deleted for everyone. The row stays, so that replies and receipts keep their place.';
+COMMENT ON COLUMN messages.messages.deleted_at IS
+    'Deleted for everyone. The row stays, so that replies and receipts keep their place. Who sets it empties content in the same UPDATE, and deletes the revisions, which no constraint sees to.';
 
 CREATE TABLE IF NOT EXISTS messages.message_revisions (
     message_id uuid NOT NULL REFERENCES messages.messages (id) ON DELETE CASCADE,
@@ -569,7 +589,9 @@ COMMENT ON TABLE messages.drafts IS 'What a user began to write, the same on all
 
 CREATE TABLE IF NOT EXISTS messages.message_reports (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    message_id uuid NOT NULL REFERENCES messages.messages (id) ON DELETE CASCADE,
+    message_id uuid REFERENCES messages.messages (id) ON DELETE SET NULL,
+    reported_user_id uuid REFERENCES auth.users (id) ON DELETE SET NULL,
+    reported_content text CHECK (char_length(reported_content) <= 20000),
     reported_by uuid REFERENCES auth.users (id) ON DELETE SET NULL,
     reason text NOT NULL CHECK (reason IN ('spam', 'harassment', 'hate', 'violence', 'sexual', 'self_harm', 'illegal', 'other')),
     details text CHECK (char_length(details) <= 2000),
@@ -581,10 +603,18 @@ CREATE TABLE IF NOT EXISTS messages.message_reports (
     UNIQUE (message_id, reported_by),
     CONSTRAINT message_reports_resolved CHECK ((status IN ('upheld', 'dismissed')) = (resolved_at IS NOT NULL))
 );
+CREATE INDEX IF NOT EXISTS message_reports_reported_user_id_idx ON messages.message_reports (reported_user_id);
 CREATE INDEX IF NOT EXISTS message_reports_reported_by_idx ON messages.message_reports (reported_by);
 CREATE INDEX IF NOT EXISTS message_reports_resolved_by_idx ON messages.message_reports (resolved_by)
     WHERE resolved_by IS NOT NULL;
-COMMENT ON TABLE messages.message_reports IS 'A complaint about a message, and what became of it. One per message and complainant.';
+COMMENT ON TABLE messages.message_reports IS
+    'A complaint about a message, and what became of it. One per message and complainant. It outlives the message, so it keeps what was reported; who writes the report fills that in.';
+COMMENT ON COLUMN messages.message_reports.message_id IS 'NULL: the message is gone.';
+COMMENT ON COLUMN messages.message_reports.reported_user_id IS
+    'Who had sent the message. NULL: the system, or that account is gone.';
+COMMENT ON COLUMN messages.message_reports.reported_content IS
+    'A copy of the message''s content when it was reported, whatever was edited, deleted or expired since. NULL: it had none.';
+COMMENT ON COLUMN messages.message_reports.reported_by IS 'NULL: that account is gone.';
 
 CREATE TABLE IF NOT EXISTS messages.calls (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -618,6 +648,9 @@ COMMENT ON TABLE messages.call_participants IS 'Who was called, and who took par
 
 CREATE OR REPLACE TRIGGER set_updated_at BEFORE UPDATE ON messages.conversations
     FOR EACH ROW WHEN (OLD.updated_at = NEW.updated_at) EXECUTE FUNCTION auth.set_updated_at();
+CREATE OR REPLACE TRIGGER set_joined_at BEFORE UPDATE ON messages.participants
+    FOR EACH ROW WHEN (OLD.left_at IS NOT NULL AND NEW.left_at IS NULL AND OLD.joined_at = NEW.joined_at)
+    EXECUTE FUNCTION messages.set_joined_at();
 CREATE OR REPLACE TRIGGER set_updated_at BEFORE UPDATE ON messages.participants
     FOR EACH ROW WHEN (OLD.updated_at = NEW.updated_at) EXECUTE FUNCTION auth.set_updated_at();
 CREATE OR REPLACE TRIGGER set_updated_at BEFORE UPDATE ON messages.conversation_settings
@@ -717,7 +750,8 @@ CREATE TABLE IF NOT EXISTS analytics.events (
 );
 CREATE INDEX IF NOT EXISTS events_user_id_idx ON analytics.events (user_id);
 CREATE INDEX IF NOT EXISTS events_user_session_id_idx ON analytics.events (user_session_id);
-COMMENT ON TABLE analytics.events IS 'Something that a client or a service reported. Rows are never changed.';
+COMMENT ON TABLE analytics.events IS 
+    'Something that a client or a service reported. Rows are only added, until old ones are deleted; when an account or a visit goes, its events stay and no longer name it.';
 COMMENT ON COLUMN analytics.events.name IS 'An open set: features name their own events.';
 COMMENT ON COLUMN analytics.events.occurred_at IS 'By the clock of who reported it; received_at is by ours.';
 
@@ -789,7 +823,8 @@ CREATE TABLE IF NOT EXISTS location.ip_addresses (
     looked_up_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT ip_addresses_point CHECK ((latitude IS NULL) = (longitude IS NULL))
 );
-COMMENT ON TABLE location.ip_addresses IS 'What a geolocation database says of an address; a cache.';
+COMMENT ON TABLE location.ip_addresses IS 
+    'What a geolocation database said of an address when it was last looked up. While a row of location.user_locations names the address, it cannot be deleted.';
 COMMENT ON COLUMN location.ip_addresses.as_number IS 'Of the autonomous system that announces the address.';
 COMMENT ON COLUMN location.ip_addresses.is_anonymous IS 'A VPN, proxy, Tor exit or hosting provider: the place says nothing about the user.';
 
@@ -798,13 +833,14 @@ CREATE TABLE IF NOT EXISTS location.user_locations (
     user_id uuid NOT NULL REFERENCES auth.users (id) ON DELETE CASCADE,
     session_id uuid REFERENCES auth.sessions (id) ON DELETE SET NULL,
     source text NOT NULL CHECK (source IN ('ip', 'device', 'shared')),
-    ip_address inet REFERENCES location.ip_addresses (ip_address) ON DELETE SET NULL,
+    ip_address inet REFERENCES location.ip_addresses (ip_address),
     latitude double precision CHECK (latitude BETWEEN -90 AND 90),
     longitude double precision CHECK (longitude BETWEEN -180 AND 180),
     accuracy_m integer CHECK (accuracy_m >= 0),
     recorded_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT user_locations_point CHECK ((latitude IS NULL) = (longitude IS NULL)),
-    CONSTRAINT user_locations_measured CHECK (source = 'ip' OR latitude IS NOT NULL)
+    CONSTRAINT user_locations_measured CHECK (source = 'ip' OR latitude IS NOT NULL),
+    CONSTRAINT user_locations_addressed CHECK (source <> 'ip' OR ip_address IS NOT NULL)
 );
 CREATE INDEX IF NOT EXISTS user_locations_user_id_idx ON location.user_locations (user_id, recorded_at DESC);
 CREATE INDEX IF NOT EXISTS user_locations_session_id_idx ON location.user_locations (session_id);

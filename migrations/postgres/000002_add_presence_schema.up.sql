@@ -261,9 +261,13 @@ DECLARE
     v_lapses_at timestamptz;
     v_seen_at timestamptz;
 BEGIN
-    INSERT INTO presence.user_status (user_id, status_changed_at, lapses_at)
-    VALUES (p_user_id, NULL, 'infinity')
-    ON CONFLICT (user_id) DO NOTHING;
+    IF NOT EXISTS (SELECT FROM presence.user_status AS s WHERE s.user_id = p_user_id) THEN
+        -- The foreign key would take this lock too, but after the row is there; see the sweep.
+        PERFORM FROM auth.users AS u WHERE u.id = p_user_id FOR KEY SHARE;
+        INSERT INTO presence.user_status (user_id, status_changed_at, lapses_at)
+        VALUES (p_user_id, NULL, 'infinity')
+        ON CONFLICT (user_id) DO NOTHING;
+    END IF;
 
     SELECT s.* INTO STRICT v_old
     FROM presence.user_status AS s
@@ -550,6 +554,16 @@ BEGIN
         PERFORM FROM auth.users AS u WHERE u.id = v_user_id FOR KEY SHARE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
 
+        IF NOT EXISTS (SELECT FROM presence.user_status AS s WHERE s.user_id = v_user_id) THEN
+            -- The row was lost, the connections were not. Whoever else is making it holds the user's key, and only this
+            -- stronger lock shows that: without it the insert would wait for them.
+            PERFORM FROM auth.users AS u WHERE u.id = v_user_id FOR UPDATE SKIP LOCKED;
+            CONTINUE WHEN NOT FOUND;
+            INSERT INTO presence.user_status (user_id, status_changed_at, lapses_at)
+            VALUES (v_user_id, NULL, 'infinity')
+            ON CONFLICT (user_id) DO NOTHING;
+        END IF;
+
         SELECT s.status INTO v_status
         FROM presence.user_status AS s
         WHERE s.user_id = v_user_id
@@ -651,6 +665,39 @@ END
 $$;
 COMMENT ON FUNCTION presence.cleanup_old_records(interval) IS
     'Deletes history and activity older than p_keep, connections that ended more than a day ago and subscriptions past their time, at most 10000 of each, and returns how many: call it again until it returns 0. Never waits for a lock.';
+
+-- What was there before ----------------------------------------------------------------------------------------------
+
+-- CREATE TABLE IF NOT EXISTS takes any table of that name for its own. One made by hand shows by its missing key.
+DO $$
+DECLARE
+    v_table text;
+    v_key text;
+BEGIN
+    FOR v_table, v_key IN
+        SELECT t.name, t.key
+        FROM (VALUES
+            ('user_status', 'PRIMARY KEY (user_id)'),
+            ('connections', 'PRIMARY KEY (connection_id)'),
+            ('activity_log', 'PRIMARY KEY (id)'),
+            ('typing_indicators', 'PRIMARY KEY (conversation_id, user_id)'),
+            ('subscriptions', 'PRIMARY KEY (id)'),
+            ('status_history', 'PRIMARY KEY (id)')
+        ) AS t (name, key)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_constraint AS k
+            WHERE k.conrelid = to_regclass('presence.' || t.name)
+                AND k.contype = 'p'
+                AND pg_get_constraintdef(k.oid) = t.key
+        )
+    LOOP
+        RAISE EXCEPTION 'table presence.% lacks its %', v_table, v_key
+            USING ERRCODE = 'invalid_table_definition',
+                SCHEMA = 'presence', TABLE = v_table,
+                HINT = 'It was not made by this migration. Drop or rename it, then run the migration again.';
+    END LOOP;
+END
+$$;
 
 INSERT INTO schema_migrations (version, description)
 VALUES (2, 'Add presence: status, connections, activity, typing, subscriptions and history')

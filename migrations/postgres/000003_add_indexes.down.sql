@@ -11,7 +11,6 @@ DROP INDEX CONCURRENTLY IF EXISTS users.contacts_pending_idx;
 DROP INDEX CONCURRENTLY IF EXISTS messages.message_reports_open_idx;
 DROP INDEX CONCURRENTLY IF EXISTS messages.calls_open_idx;
 DROP INDEX CONCURRENTLY IF EXISTS messages.bookmarks_user_id_created_at_idx;
-DROP INDEX CONCURRENTLY IF EXISTS messages.participants_active_idx;
 DROP INDEX CONCURRENTLY IF EXISTS messages.messages_expires_at_idx;
 DROP INDEX CONCURRENTLY IF EXISTS messages.messages_conversation_id_created_at_idx;
 

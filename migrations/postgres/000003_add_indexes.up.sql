@@ -14,11 +14,6 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS messages_expires_at_idx
     ON messages.messages (expires_at)
     WHERE expires_at IS NOT NULL;
 
--- The conversations that a user is in now: WHERE user_id = $1 AND left_at IS NULL, without visiting the table.
-CREATE INDEX CONCURRENTLY IF NOT EXISTS participants_active_idx
-    ON messages.participants (user_id) INCLUDE (conversation_id, last_read_at)
-    WHERE left_at IS NULL;
-
 -- A user's bookmarks, newest first.
 CREATE INDEX CONCURRENTLY IF NOT EXISTS bookmarks_user_id_created_at_idx
     ON messages.bookmarks (user_id, created_at DESC);
@@ -48,7 +43,7 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS deliveries_queue_idx
     ON notifications.deliveries (next_attempt_at)
     WHERE status = 'queued';
 
--- The sessions that a user may end, and those that have run out.
+-- Sessions that have run out, to be deleted: WHERE revoked_at IS NULL AND expires_at <= now().
 CREATE INDEX CONCURRENTLY IF NOT EXISTS sessions_live_idx
     ON auth.sessions (expires_at)
     WHERE revoked_at IS NULL;

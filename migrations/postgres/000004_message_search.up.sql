@@ -36,6 +36,7 @@ AS $$
         ON c.id = m.conversation_id
     WHERE p.user_id = p_user_id
         AND p.left_at IS NULL
+        AND m.created_at >= p.joined_at
         AND c.deleted_at IS NULL
         AND m.content IS NOT NULL
         AND m.deleted_at IS NULL
@@ -45,7 +46,7 @@ AS $$
 $$;
 
 COMMENT ON FUNCTION messages.search(uuid, text, integer) IS
-    'Messages with the words of p_query, best first, of conversations that p_user_id is in now. p_query is what people type into search engines: words, "a phrase", or, -not.';
+    'Messages with the words of p_query, best first, of conversations that p_user_id is in now, sent since joining: who left and came back finds what was sent since coming back. p_query is what people type into search engines: words, "a phrase", or, -not.';
 
 INSERT INTO schema_migrations (version, description)
 VALUES (4, 'Add full-text search over messages')
