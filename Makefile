@@ -18,9 +18,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 WHIMBREL := $(BIN)/whimbrel
 
 ifeq ($(ENGINE),docker)
-# The password of a server for development, which only this machine can reach.
-DATABASE_URL ?= postgresql://echo:echo@localhost:$(POSTGRES_PORT)/echo
-export DATABASE_URL POSTGRES_PORT
+# The container and no other server, whatever the environment and .env say: WHIMBREL_DATABASE wins over DATABASE_URL.
+# The password is that of a server for development, which only this machine can reach.
+WHIMBREL_DATABASE := postgresql://echo:echo@localhost:$(POSTGRES_PORT)/echo
+export WHIMBREL_DATABASE POSTGRES_PORT
 else ifneq ($(ENGINE),embedded)
 $(error ENGINE is "$(ENGINE)"; it can be embedded or docker)
 endif

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Create Echo's database and apply the baseline, version 1, from any folder. What is there stays: nothing is dropped.
+# Create Echo's database and apply the baseline, version 1, from any directory. What is there stays: nothing is dropped.
 set -eu
 
 if [ $# -ne 0 ]; then

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Drop Echo's database with all that is in it, make it anew, migrate and seed. Asks, unless --yes is given.
+# Drop Echo's database with all that is in it, make it anew, migrate and seed. Says which one it is, and asks unless
+# --yes is given.
 set -eu
 
 case $#:${1-} in
@@ -11,8 +12,8 @@ case $#:${1-} in
 esac
 whimbrel=$(dirname -- "$(readlink -f -- "$0")")/whimbrel.sh
 
+"$whimbrel" status --origins | sed -n 's/^database  */database: /p'
 if [ $# -eq 0 ]; then
-    "$whimbrel" status --origins | sed -n 's/^database  */database: /p'
     if ! [ -t 0 ]; then
         echo "${0##*/}: this has to be confirmed, and there is no terminal to ask on; use make db-reset YES=1" >&2
         exit 2

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Apply and undo Echo's migrations, from any folder. Options and exit codes are whimbrel's: see whimbrel up --help.
+# Apply and undo Echo's migrations, from any directory. Options and exit codes are whimbrel's: see whimbrel up --help.
 set -eu
 
 usage() {

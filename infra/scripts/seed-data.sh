@@ -1,5 +1,5 @@
 #!/bin/sh
-# Put the seed data into Echo's database, from any folder. What is there stays; a second run changes nothing.
+# Put the seed data into Echo's database, from any directory. What is there stays; a second run changes nothing.
 set -eu
 
 if [ $# -ne 0 ]; then

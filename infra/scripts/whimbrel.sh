@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the project's whimbrel in the project's folder, from any folder: whimbrel.sh COMMAND [ARGUMENT...]
+# Run the project's whimbrel in the project's directory, from any directory: whimbrel.sh COMMAND [ARGUMENT...]
 #
 # It is the one in .venv; where there is none, the one on PATH; and else .venv is made first.
 set -eu
