@@ -58,12 +58,16 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """An autocommit migration that was left in the middle: `statement` counts from 1 and was started, not finished."""
+    """An autocommit migration that was left in the middle, at a statement that counts from 1.
+
+    `is_started`: the statement was sent and not seen to end; otherwise it was not sent, or left nothing behind.
+    """
 
     version: int
     direction: Direction
     statement: int
     started_at: datetime
+    is_started: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class State:
 
     @property
     def is_missing(self) -> bool:
-        """Whether the version is applied and its file is gone."""
+        """Whether the version is applied, or was begun, and its file is gone."""
         return self.migration is None
 
     @property
@@ -88,7 +88,7 @@ def compare(
     stopped = {each.version: each for each in interruptions}
     newest = max(rows, default=0)
     states: list[State] = []
-    for version in sorted(files.keys() | rows.keys()):
+    for version in sorted(files.keys() | rows.keys() | stopped.keys()):
         migration, row = files.get(version), rows.get(version)
         differs = (
             migration is not None
@@ -177,6 +177,8 @@ def plan_down(states: Sequence[State], stored: dict[int, Script], to: int | None
 
 def plan_redo(states: Sequence[State], stored: dict[int, Script], version: int | None = None) -> Plan:
     """Plan the down and then the up of a version, by default the one that was applied last."""
+    for direction in Direction:
+        _refuse_interrupted(states, direction)
     applied = sorted((state for state in states if state.applied is not None), key=_application_order)
     if version is not None:
         applied = [state for state in applied if state.version == version]
@@ -188,13 +190,15 @@ def plan_redo(states: Sequence[State], stored: dict[int, Script], version: int |
             f"version {state.version} cannot be done again: its file is gone",
             hint="Restore the file, or undo the migration alone: whimbrel down",
         )
-    up = Step(Direction.UP, state.version, state.migration.name, state.migration.up, state.migration)
+    migration = state.migration
+    up = Step(Direction.UP, state.version, migration.name, migration.up, migration, state.applied)
     return Plan((_down_step(state, stored), up))
 
 
 def plan_force(states: Sequence[State], version: int) -> Plan:
     """Plan to run a version's up script whether or not it is applied."""
     _check_known(states, version)
+    _refuse_interrupted([state for state in states if state.version == version], Direction.UP)
     state = next(each for each in states if each.version == version)
     if state.migration is None:
         raise PlanError(f"version {version} cannot be run again: its file is gone", hint="Restore the file.")
@@ -205,6 +209,8 @@ def plan_force(states: Sequence[State], version: int) -> Plan:
 def plan_baseline(states: Sequence[State], version: int) -> tuple[Migration, ...]:
     """Return the migrations up to and with `version` that are to be recorded without being run."""
     _check_known(states, version)
+    for direction in Direction:
+        _refuse_interrupted([state for state in states if state.version <= version], direction)
     return tuple(
         state.migration
         for state in states
@@ -231,7 +237,8 @@ def _application_order(state: State) -> tuple[int, int]:
 
 def _down_step(state: State, stored: dict[int, Script]) -> Step:
     migration = state.migration
-    script = migration.down if migration is not None else stored.get(state.version)
+    written = migration.down if migration is not None else None
+    script = written or stored.get(state.version)
     if script is None:
         label = f"version {state.version}" + (f" ({state.name})" if state.name else "")
         if migration is not None:
@@ -243,7 +250,7 @@ def _down_step(state: State, stored: dict[int, Script]) -> Step:
             f"{label} has neither a down file nor a stored down script",
             hint="Restore its files.",
         )
-    is_stored = migration is None
+    is_stored = written is None
     return Step(Direction.DOWN, state.version, state.name, script, migration, state.applied, down_is_stored=is_stored)
 
 
@@ -260,7 +267,8 @@ def _missing_warnings(states: Iterable[State]) -> Iterable[str]:
     for state in states:
         if state.is_missing:
             label = f"{state.version}" + (f" ({state.name})" if state.name else "")
-            yield f"version {label} is applied, but its file is missing"
+            condition = "applied" if state.applied is not None else "in the middle of a run"
+            yield f"version {label} is {condition}, but its file is missing"
 
 
 def _listed(noun: str, states: Sequence[State], one: str, many: str) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from whimbrel.errors import StatementFailed, Unsettled
+from whimbrel.errors import PlanError, StatementFailed, Unsettled
 from whimbrel.events import StatementSkipped, StepStarted
-from whimbrel.execution import operations
+from whimbrel.execution import corrections
 
 from .conftest import Project
 
@@ -301,7 +301,7 @@ def test_what_the_catalog_cannot_tell_is_left_to_a_person(project: Project) -> N
 
     result = project.up()
     with project.session() as session:
-        operations.resolve(session, 2, is_done=True)
+        corrections.resolve(session, 2, is_done=True)
     again = project.up()
 
     assert isinstance(result.error, Unsettled)
@@ -327,3 +327,112 @@ def test_a_forced_one_that_failed_is_finished_by_the_next_run(project: Project, 
     assert result.error is None
     assert project.applied() == [1, 2]
     assert [state.interruption for state in project.states()] == [None, None]
+
+
+def test_a_refused_build_is_not_taken_for_done_because_of_its_namesake(project: Project) -> None:
+    """Running up twice must not turn an error into success."""
+    project.write({"1_a.up.sql": "CREATE TABLE a (n int, m int); CREATE INDEX i ON a (m);"})
+    project.write({"2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON a (n);"})
+
+    first, second = project.up(), project.up()
+
+    assert first.error is not None
+    assert second.error is not None
+    assert first.error.message == second.error.message == 'relation "i" already exists'
+    assert project.applied() == [1]
+
+
+def test_a_resumed_migration_sets_again_what_it_had_set(project: Project) -> None:
+    """The session of the run that was interrupted is gone."""
+    project.connection.execute(
+        "CREATE SCHEMA tenant; CREATE TABLE tenant.t (n int, m int); CREATE TABLE t (n int, m int)"
+    )
+    text = "SET search_path = tenant;\nCREATE INDEX CONCURRENTLY i ON t (n);\n{}\nCREATE INDEX CONCURRENTLY j ON t (m);"
+    project.write({"1_a.up.sql": text.format("SELECT 1/0;")})
+    project.up()
+    project.write({"1_a.up.sql": text.format("SELECT 1;")})
+
+    assert project.up().error is None
+
+    assert project.value("SELECT array_agg(indexname ORDER BY 1) FROM pg_indexes WHERE schemaname = 'tenant'") == [
+        "i",
+        "j",
+    ]
+
+
+def test_a_role_that_a_file_takes_holds_to_its_end_and_no_further(project: Project) -> None:
+    """The journal is written as the role that connected."""
+    role = f"owner_{project.value('SELECT current_database()')}"
+    project.connection.execute(f"CREATE ROLE {role}; GRANT CREATE ON SCHEMA public TO {role}".encode())
+    try:
+        project.write(
+            {
+                "1_a.up.sql": f"SET ROLE {role};\nCREATE TABLE mine (n int);\nCREATE INDEX CONCURRENTLY i ON mine (n);",
+                "2_b.up.sql": "CREATE TABLE ours (n int);",
+            }
+        )
+
+        assert project.up().error is None
+
+        owners = (
+            "SELECT array_agg(tableowner::text ORDER BY tablename) FROM pg_tables WHERE tablename IN ('mine', 'ours')"
+        )
+        assert project.value(owners) == [role, project.value("SELECT current_user::text")]
+    finally:
+        project.connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+def test_the_lock_timeout_is_lifted_for_the_concurrent_statement_alone(project: Project) -> None:
+    """What stands behind it does not queue for ever in front of everybody."""
+    project.write(
+        {
+            "1_a.up.sql": "CREATE TABLE a (n int);",
+            "2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON a (n);\n"
+            "CREATE TABLE seen AS SELECT current_setting('lock_timeout') AS timeout;",
+        }
+    )
+
+    assert project.up().error is None
+    assert project.value("SELECT timeout FROM seen") == "5s"
+
+
+def test_a_file_that_was_begun_outside_a_transaction_does_not_go_on_inside_one(project: Project) -> None:
+    """Some of it is done."""
+    project.write({**BASE, "2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON a (n);\nSELECT 1/0;"})
+    project.up()
+    project.write({"2_b.up.sql": "CREATE INDEX i ON a (n);\nSELECT 1;"})
+
+    with pytest.raises(Unsettled, match="begun statement by statement"):
+        project.up()
+
+
+def test_what_only_a_server_knows_to_need_autocommit_gets_it_on_request(project: Project) -> None:
+    """REINDEX of a partitioned table looks like that of any other."""
+    files = {
+        "1_a.up.sql": "CREATE TABLE p (n int) PARTITION BY LIST (n);"
+        "CREATE TABLE c PARTITION OF p FOR VALUES IN (1); CREATE INDEX i ON p (n);",
+        "2_b.up.sql": "-- whimbrel: transaction = off\nREINDEX TABLE p;",
+    }
+    project.write(files)
+
+    assert project.up().error is None
+
+
+def test_an_interrupted_migration_whose_file_is_gone_is_still_shown(project: Project) -> None:
+    """The branch was switched."""
+    project.write({**BASE, "2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON a (n);\nSELECT 1/0;"})
+    project.up()
+    (project.folder / "2_b.up.sql").unlink()
+
+    states = project.states()
+
+    assert [(state.version, state.interruption is not None) for state in states] == [(1, False), (2, True)]
+
+
+def test_there_is_nothing_to_resolve_between_two_statements(project: Project) -> None:
+    """A statement that failed cleanly was not started as far as the journal goes."""
+    project.write({**BASE, "2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON a (n);\nSELECT 1/0;"})
+    project.up()
+
+    with project.session() as session, pytest.raises(PlanError, match="stopped between two statements"):
+        corrections.resolve(session, 2, is_done=True)

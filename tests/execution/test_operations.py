@@ -8,7 +8,7 @@ import pytest
 
 from whimbrel.errors import MissingDown, Modified, OutOfOrder, PlanError, SourceError
 from whimbrel.events import RunFinished, StepFinished, Warned
-from whimbrel.execution import operations
+from whimbrel.execution import corrections, operations
 from whimbrel.execution.destruction import find_losses
 from whimbrel.execution.task import Action
 from whimbrel.plan import plan_down
@@ -277,7 +277,7 @@ def test_repair_accepts_an_edited_file_and_its_down(project: Project) -> None:
     project.write({"1_a.up.sql": "CREATE TABLE a (n bigint);", "1_a.down.sql": "DROP TABLE IF EXISTS a;"})
 
     with project.session() as session:
-        accepted = operations.repair(session, project.source())
+        accepted = corrections.repair(session, project.source())
 
     assert [migration.version for migration in accepted] == [1]
     assert not any(state.is_modified for state in project.states())
@@ -289,7 +289,7 @@ def test_baseline_records_without_running(project: Project) -> None:
     project.write(PAIRS)
 
     with project.session() as session:
-        recorded = operations.baseline(session, project.source(), 2)
+        recorded = corrections.baseline(session, project.source(), 2)
 
     assert [migration.version for migration in recorded] == [1, 2]
     assert not project.has_table("a")
@@ -359,3 +359,72 @@ def test_a_version_that_nobody_knows_is_refused(project: Project) -> None:
         with pytest.raises(PlanError, match="there is no version 4"):
             operation()
     assert project.applied() == [1, 2, 3]
+
+
+def test_a_forced_migration_keeps_its_place_in_the_order_of_application(project: Project) -> None:
+    """Or the next down would undo the first migration."""
+    project.write({**PAIRS, "1_a.up.sql": "CREATE TABLE IF NOT EXISTS a (n int);"})
+    project.up()
+    project.force(1)
+    with project.session() as session:
+        operations.redo(session, project.source(), version=2)
+
+    project.down()
+
+    assert project.applied() == [1, 2]
+
+
+def test_a_down_that_is_no_longer_what_was_confirmed_does_nothing(project: Project) -> None:
+    """Somebody applied another migration while the question was open."""
+    project.write(PAIRS)
+    project.up(to=2)
+    with project.session() as session:
+        plan, _ = operations.make_tasks(session, project.source(), Action.DOWN, operations.down_planner(None))
+    project.up()
+
+    with project.session() as session, pytest.raises(PlanError, match="has changed since this was confirmed"):
+        operations.down(session, project.source(), confirmed=plan)
+
+    assert project.applied() == [1, 2, 3]
+
+
+def test_a_redo_of_an_up_that_cannot_be_parsed_undoes_nothing(project: Project) -> None:
+    """It is the command for the file that is being written."""
+    project.write(PAIRS)
+    project.up()
+    project.write({"3_c.up.sql": "CREATE TABLE c (n int;"})
+
+    with project.session() as session, pytest.raises(SourceError):
+        operations.redo(session, project.source())
+
+    assert project.has_table("c")
+
+
+def test_a_down_file_that_is_gone_is_replaced_by_the_stored_script(project: Project) -> None:
+    """Also where the up file is still there."""
+    project.write(PAIRS)
+    project.up()
+    (project.folder / "3_c.down.sql").unlink()
+
+    result = project.down()
+
+    assert result.error is None
+    assert result.finished[0].down_is_stored
+
+
+def test_a_rehearsal_takes_files_that_record_themselves_and_deferred_constraints(project: Project) -> None:
+    """As up would."""
+    project.write(
+        {
+            "1_a.up.sql": "CREATE TABLE p (id int PRIMARY KEY);"
+            "CREATE TABLE c (p int REFERENCES p DEFERRABLE INITIALLY DEFERRED);"
+            "INSERT INTO schema_migrations (version, description) VALUES (1, 'x') ON CONFLICT DO NOTHING;",
+            "2_b.up.sql": "INSERT INTO c VALUES (1); INSERT INTO p VALUES (1);",
+        }
+    )
+
+    with project.session() as session:
+        result = operations.rehearse(session, project.source())
+
+    assert result.error is None
+    assert project.value("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == 0

@@ -8,7 +8,7 @@ import pytest
 
 from whimbrel import cluster
 from whimbrel.errors import HistoryError, SourceError
-from whimbrel.execution import operations
+from whimbrel.execution import corrections
 
 from .conftest import Project
 
@@ -139,7 +139,7 @@ def test_another_tools_table_is_refused_by_its_columns(project: Project, columns
     assert not project.has_table("a")
     project.settings["history_table"] = "public.whimbrel_migrations"
     with project.session() as session:
-        operations.baseline(session, project.source(), 1)
+        corrections.baseline(session, project.source(), 1)
     assert project.value("SELECT count(*) FROM whimbrel_migrations") == 1
 
 

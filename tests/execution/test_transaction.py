@@ -359,3 +359,22 @@ def test_the_session_is_pinned_also_in_a_databases_first_run(project: Project) -
     assert project.up().error is None
 
     assert project.connection.execute("SELECT * FROM public.a").fetchone() == ("UTC", "5s")
+
+
+def test_nothing_is_sent_behind_a_commit_that_failed_not_even_a_copy(project: Project) -> None:
+    """A COPY is a synchronisation point; what is sent behind one would run, and be recorded."""
+    project.write(
+        {
+            "1_a.up.sql": "CREATE TABLE p (id int PRIMARY KEY);"
+            "CREATE TABLE c (p int REFERENCES p DEFERRABLE INITIALLY DEFERRED);",
+            "2_b.up.sql": "INSERT INTO c VALUES (7);",
+            "3_c.up.sql": "COPY p FROM stdin;\n1\n\\.\n",
+        }
+    )
+
+    result = project.up()
+
+    assert project.applied() == [1]
+    assert [step.version for step in result.finished] == [1]
+    assert result.failed is not None
+    assert result.failed.version == 2

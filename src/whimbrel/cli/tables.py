@@ -61,7 +61,7 @@ def show_loss(loss: Loss) -> str:
     """Return what would be lost: `presence.user_status (5 rows)`."""
     what = f"{loss.table}, column {loss.column}" if loss.column else loss.table
     if loss.rows is None:
-        return f"{what} (rows not counted: no permission)"
+        return f"{what} (rows not counted)"
     return f"{what} ({'about ' if loss.is_estimate else ''}{count(loss.rows, 'row')})"
 
 

@@ -20,7 +20,7 @@ COUNTED_ROWS = 200_000
 class Loss:
     """A table that would be dropped or emptied, or a column of it, with the number of rows that it has now.
 
-    `rows` is None where this role may not count them; `is_estimate` says that it is pg_class.reltuples.
+    `rows` is None where they could not be counted; `is_estimate` says that it is pg_class.reltuples.
     """
 
     version: int
@@ -83,8 +83,9 @@ def _count(connection: Connection, oid: int) -> tuple[int | None, bool]:
             counted = connection.execute(
                 sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(str(row[1]), str(row[2])))
             ).fetchone()
-    except psycopg.errors.QueryCanceled:
-        return max(int(row[0]), 0), True
+    except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
+        # Never analysed: -1.
+        return (int(row[0]), True) if int(row[0]) >= 0 else (None, False)
     except psycopg.Error:
         return None, False
     return (int(counted[0]) if counted else None), False

@@ -24,12 +24,16 @@ from whimbrel.plan import Plan, Step
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a plan: the steps that are committed, the one that failed, and those that were not begun."""
+    """What became of a plan: the steps that are committed, the one that failed, and those that were not begun.
+
+    `failed_after` is how long the one that failed had run.
+    """
 
     finished: tuple[Step, ...]
     failed: Step | None = None
     remaining: tuple[Step, ...] = ()
     error: WhimbrelError | None = None
+    failed_after: timedelta | None = None
 
 
 def prepare(plan: Plan, config: Config, action: Action) -> tuple[Task, ...]:
@@ -50,13 +54,20 @@ def execute(connection: Connection, tasks: Sequence[Task], emit: Listener) -> Re
     After an Interrupted, or a lost connection, the connection may be closed.
     """
     finished: list[Step] = []
+    since = time.monotonic()
+
+    def finish(step: Step) -> None:
+        nonlocal since
+        finished.append(step)
+        since = time.monotonic()
+
     failure: tuple[Task | None, WhimbrelError] | None = None
     for batch in _batches(tasks):
         try:
             failure = (
-                transaction.run(connection, batch, emit, finished.append)
+                transaction.run(connection, batch, emit, finish)
                 if batch[0].outline.is_transactional
-                else autocommit.run(connection, batch[0], emit, finished.append)
+                else autocommit.run(connection, batch[0], emit, finish)
             )
         except (WhimbrelError, psycopg.Error, KeyboardInterrupt) as caught:
             failure = _current(tasks, finished), _told(caught)
@@ -64,7 +75,8 @@ def execute(connection: Connection, tasks: Sequence[Task], emit: Listener) -> Re
             break
     failed, error = failure or (None, None)
     remaining = tuple(task.step for task in tasks[len(finished) + (failed is not None) :])
-    return Result(tuple(finished), failed.step if failed is not None else None, remaining, error)
+    passed = timedelta(seconds=time.monotonic() - since) if failed is not None else None
+    return Result(tuple(finished), failed.step if failed is not None else None, remaining, error, passed)
 
 
 def _current(tasks: Sequence[Task], finished: Sequence[Step]) -> Task | None:
@@ -85,7 +97,8 @@ def conclude(connection: Connection, tasks: Sequence[Task], result: Result, star
     """
     if result.error is not None and result.failed is not None:
         emit(StepFailed(result.failed, result.error))
-        _log_failure(connection, tasks[len(result.finished)], result.error, emit)
+        passed = result.failed_after or timedelta(0)
+        _log_failure(connection, tasks[len(result.finished)], result.error, passed, emit)
     remaining = len(result.remaining) + (result.failed is not None)
     emit(RunFinished(len(result.finished), remaining, timedelta(seconds=time.monotonic() - started)))
     return result
@@ -102,7 +115,7 @@ def _batches(tasks: Sequence[Task]) -> list[list[Task]]:
     return batches
 
 
-def _log_failure(connection: Connection, task: Task, error: WhimbrelError, emit: Listener) -> None:
+def _log_failure(connection: Connection, task: Task, error: WhimbrelError, passed: timedelta, emit: Listener) -> None:
     if task.action is Action.SEED or connection.closed or connection.pgconn.status != pq.ConnStatus.OK:
         return
     try:
@@ -115,6 +128,7 @@ def _log_failure(connection: Connection, task: Task, error: WhimbrelError, emit:
             name=task.step.name,
             action=task.action.value,
             outcome="interrupted" if isinstance(error, Interrupted) else "failed",
+            duration=passed,
             sqlstate=error.sqlstate,
             message=error.message,
         )

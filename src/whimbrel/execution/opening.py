@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -11,7 +11,8 @@ import psycopg
 from whimbrel import cluster, database, history
 from whimbrel.config import Config
 from whimbrel.database import Connection
-from whimbrel.errors import ConnectionFailed, MissingDatabase
+from whimbrel.errors import ConnectionFailed, MissingDatabase, PlanError
+from whimbrel.events import Listener
 from whimbrel.execution import recovery
 from whimbrel.history import History, Record
 
@@ -36,6 +37,20 @@ class Session:
             database.settings(self.config, self.connection.info.server_version)
         )
         return history.read_history(self.connection, self.config, [Record(text, tuple(parameters))])
+
+    def hold_lock(self, emit: Listener) -> AbstractContextManager[bool]:
+        """Hold the advisory lock of the history table; see `database.hold_lock`."""
+        wait = database.seconds(self.config.lock_wait)
+        return database.hold_lock(self.connection, database.lock_key(self.config), wait, emit)
+
+    def refuse_replica(self) -> None:
+        """Raise PlanError where nothing can be written."""
+        row = self.connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
+        if row is not None and row[0]:
+            raise PlanError(
+                f"{self.label} is a read-only replica",
+                hint="Connect to the primary; with several hosts in the address: target_session_attrs=read-write",
+            )
 
 
 def find_address(config: Config) -> tuple[str, str | None]:

@@ -1,4 +1,4 @@
-"""What can be done to a database's migrations: read its state, go up, go down, and correct the record."""
+"""What can be done with a database's migrations: read their state, go up, go down, rehearse, seed."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from pathlib import Path
 
 import psycopg
 
-from whimbrel import database, history
+from whimbrel import history
 from whimbrel.config import Config
-from whimbrel.errors import ConnectionFailed, PlanError, SourceError, StatementFailed
+from whimbrel.errors import ConnectionFailed, PlanError, SourceError, Unsettled
 from whimbrel.events import Listener, RunFinished, RunStarted, ServerNotice, StepFailed, Warned, ignore
 from whimbrel.execution import settlement, transaction
 from whimbrel.execution.executor import Result, conclude, execute, prepare
 from whimbrel.execution.opening import Session
 from whimbrel.execution.task import Action, Task
-from whimbrel.migration import Direction, Migration, outline
+from whimbrel.migration import Direction, outline
 from whimbrel.plan import (
     Plan,
     State,
     Step,
     compare,
-    plan_baseline,
     plan_down,
     plan_force,
     plan_redo,
@@ -65,14 +64,42 @@ def up_planner(config: Config, to: int | None) -> Planner:
     return plan
 
 
-def down(session: Session, source: Source, *, to: int | None = None, emit: Listener = ignore) -> Result:
-    """Undo the last migration, or everything above version `to`."""
-    return _run(session, source, "down", Action.DOWN, lambda states, stored: plan_down(states, stored, to), emit)
+def down(
+    session: Session,
+    source: Source,
+    *,
+    to: int | None = None,
+    confirmed: Plan | None = None,
+    emit: Listener = ignore,
+) -> Result:
+    """Undo the last migration, or everything above version `to`.
+
+    `confirmed` is the plan that a person agreed to: if another one has come of it meanwhile, PlanError is raised and
+    nothing is undone.
+    """
+    return _run(session, source, "down", Action.DOWN, down_planner(to), emit, confirmed)
 
 
-def redo(session: Session, source: Source, *, version: int | None = None, emit: Listener = ignore) -> Result:
-    """Undo a version, by default the last one, and apply it again."""
-    return _run(session, source, "redo", Action.UP, lambda states, stored: plan_redo(states, stored, version), emit)
+def down_planner(to: int | None) -> Planner:
+    """Return the function that plans a down for some states."""
+    return lambda states, stored: plan_down(states, stored, to)
+
+
+def redo(
+    session: Session,
+    source: Source,
+    *,
+    version: int | None = None,
+    confirmed: Plan | None = None,
+    emit: Listener = ignore,
+) -> Result:
+    """Undo a version, by default the last one, and apply it again; `confirmed` as for `down`."""
+    return _run(session, source, "redo", Action.UP, redo_planner(version), emit, confirmed)
+
+
+def redo_planner(version: int | None) -> Planner:
+    """Return the function that plans a redo for some states."""
+    return lambda states, stored: plan_redo(states, stored, version)
 
 
 def force(session: Session, source: Source, version: int, *, emit: Listener = ignore) -> Result:
@@ -84,30 +111,48 @@ def make_tasks(session: Session, source: Source, action: Action, planner: Planne
     """Plan and read the scripts through, for a plan that is shown and not run. Changes nothing."""
     states = read_states(session, source)
     plan = planner(states, _stored_downs(session, states))
+    return plan, _prepare_checked(session, plan, action, states)
+
+
+def _prepare_checked(session: Session, plan: Plan, action: Action, states: list[State]) -> tuple[Task, ...]:
     tasks = prepare(plan, session.config, action)
-    _check_downs(session, tasks)
-    return plan, tasks
+    _refuse_regrouped(states, tasks)
+    if any(task.step.direction is Direction.DOWN for task in tasks):
+        _check_undoing(session, tasks)
+    return tasks
 
 
-def _run(session: Session, source: Source, verb: str, action: Action, planner: Planner, emit: Listener) -> Result:
+def _run(
+    session: Session,
+    source: Source,
+    verb: str,
+    action: Action,
+    planner: Planner,
+    emit: Listener,
+    confirmed: Plan | None = None,
+) -> Result:
     plan, tasks = make_tasks(session, source, action, planner)
     if not tasks:
         for warning in plan.warnings:
             emit(Warned(warning))
         emit(RunFinished(0, 0, timedelta(0)))
         return Result(())
-    _refuse_replica(session)
-    wait = database.seconds(session.config.lock_wait)
-    with database.hold_lock(session.connection, database.lock_key(session.config), wait, emit):
+    session.refuse_replica()
+    with session.hold_lock(emit):
         # Somebody else may have done the work between the first look and the lock.
         before = session.read_history()
         if not before.is_current:
             history.ensure_history(session.connection, session.config)
         states = compare(source.migrations, before.applied, before.interruptions)
         current = planner(states, _stored_downs(session, states))
+        if confirmed is not None and current != confirmed:
+            raise PlanError(
+                "the database has changed since this was confirmed",
+                detail="Nothing was done.",
+                hint=f"Look again: whimbrel {verb} --plan",
+            )
         if current != plan:
-            plan, tasks = current, prepare(current, session.config, action)
-            _check_downs(session, tasks)
+            plan, tasks = current, _prepare_checked(session, current, action, states)
         for warning in plan.warnings:
             emit(Warned(warning))
         if not tasks:
@@ -142,12 +187,12 @@ def rehearse(session: Session, source: Source, *, to: int | None = None, emit: L
     if not chosen:
         emit(RunFinished(0, len(plan.steps), timedelta(0)))
         return Result((), remaining=plan.steps)
-    _refuse_replica(session)
+    session.refuse_replica()
     emit(RunStarted("rehearse", plan, session.label, session.server_version))
     finished: list[Step] = []
     start = time.monotonic()
-    with _notices(session, emit):
-        failure = transaction.run(session.connection, chosen, emit, finished.append, rehearse=True)
+    with session.hold_lock(emit), _notices(session, emit):
+        failure = transaction.rehearse(session.connection, chosen, emit, finished.append)
     result = Result(tuple(finished), remaining=plan.steps[len(chosen) :])
     if failure is not None:
         result = Result(tuple(finished), failure[0].step, plan.steps[len(finished) + 1 :], failure[1])
@@ -156,47 +201,11 @@ def rehearse(session: Session, source: Source, *, to: int | None = None, emit: L
     return result
 
 
-def baseline(session: Session, source: Source, version: int, *, emit: Listener = ignore) -> tuple[Migration, ...]:
-    """Record the migrations up to and with `version` as applied without running them; return those recorded."""
-    wait = database.seconds(session.config.lock_wait)
-    _refuse_replica(session)
-    with database.hold_lock(session.connection, database.lock_key(session.config), wait, emit):
-        before = session.read_history()
-        migrations = plan_baseline(compare(source.migrations, before.applied), version)
-        if migrations and not before.is_current:
-            history.ensure_history(session.connection, session.config)
-        records = [history.record_applied(session.config, migration, "baseline") for migration in migrations]
-        failure = history.write(session.connection, records)
-        if failure is not None:
-            raise StatementFailed(f"the baseline cannot be recorded: {failure.message}", sqlstate=failure.sqlstate)
-    return migrations
-
-
-def repair(session: Session, source: Source, *, emit: Listener = ignore) -> tuple[Migration, ...]:
-    """Accept applied files as they are now: record their checksums and down scripts; return those corrected."""
-    wait = database.seconds(session.config.lock_wait)
-    _refuse_replica(session)
-    with database.hold_lock(session.connection, database.lock_key(session.config), wait, emit):
-        before = session.read_history()
-        states = compare(source.migrations, before.applied)
-        changed = tuple(
-            state.migration
-            for state in states
-            if state.migration is not None
-            and state.applied is not None
-            and (state.is_modified or state.is_reformatted or state.applied.is_by_hand)
-        )
-        if changed:
-            history.ensure_history(session.connection, session.config)
-            history.accept_checksums(session.connection, session.config, changed)
-    return changed
-
-
 def seed(session: Session, directory: Path, *, emit: Listener = ignore) -> Result:
     """Run every .sql file of a directory in the order of their names, each in a transaction; nothing is recorded."""
     files = read_seeds(directory)
     session.read_history()
-    _refuse_replica(session)
+    session.refuse_replica()
     steps = [Step(Direction.UP, 0, name, script, None) for name, script in files]
     tasks: list[Task] = []
     for step in steps:
@@ -207,40 +216,40 @@ def seed(session: Session, directory: Path, *, emit: Listener = ignore) -> Resul
     plan = Plan(tuple(steps))
     emit(RunStarted("seed", plan, session.label, session.server_version))
     started = time.monotonic()
-    with _notices(session, emit):
+    with session.hold_lock(emit), _notices(session, emit):
         result = execute(session.connection, tasks, emit)
     return conclude(session.connection, tasks, result, started, emit)
 
 
-def resolve(session: Session, version: int, *, is_done: bool, emit: Listener = ignore) -> int:
-    """Say what became of the statement at which an autocommit migration was interrupted; return its number.
-
-    Done: the next run goes on behind it. Not done: the next run sends it again. Raises PlanError if there is none.
-    """
-    wait = database.seconds(session.config.lock_wait)
-    with database.hold_lock(session.connection, database.lock_key(session.config), wait, emit):
-        before = session.read_history()
-        stopped = next((each for each in before.interruptions if each.version == version), None)
-        if stopped is None:
-            raise PlanError(f"version {version} is not in the middle of anything", hint="Look: whimbrel status")
-        history.resolve_statement(session.connection, session.config, stopped, is_done=is_done)
-    return stopped.statement
-
-
 def _stored_downs(session: Session, states: list[State]) -> dict[int, Script]:
+    """Return the down scripts that the history keeps of migrations whose down file is gone."""
     missing = [
-        state.version for state in states if state.is_missing and state.applied is not None and state.applied.has_down
+        state.version
+        for state in states
+        if (state.migration is None or state.migration.down is None)
+        and state.applied is not None
+        and state.applied.has_down
     ]
     return history.read_down_scripts(session.connection, session.config, missing) if missing else {}
 
 
-def _check_downs(session: Session, tasks: tuple[Task, ...]) -> None:
-    """Refuse a down that the grammar cannot read, or that says that there is none, before anything is undone."""
+def _refuse_regrouped(states: list[State], tasks: tuple[Task, ...]) -> None:
+    """Refuse to run in a transaction what was begun statement by statement: some of it is done."""
+    begun = {state.version: state.interruption.statement for state in states if state.interruption is not None}
     for task in tasks:
-        if task.step.direction is not Direction.DOWN:
-            continue
+        if task.step.version in begun and task.outline.is_transactional:
+            raise Unsettled(
+                f"{task.step.script.path}: was begun statement by statement, and would run in a transaction now",
+                detail=f"It was interrupted at statement {begun[task.step.version]}; those before it are done.",
+                hint='Restore the file, or put "-- whimbrel: transaction = off" at its top, and let it end.',
+            )
+
+
+def _check_undoing(session: Session, tasks: tuple[Task, ...]) -> None:
+    """Refuse scripts that the grammar cannot read, or a down that there is not, before anything is undone."""
+    for task in tasks:
         reason = task.outline.annotations.irreversible
-        if reason is not None:
+        if reason is not None and task.step.direction is Direction.DOWN:
             raise PlanError(
                 f"{task.step.script.path}: version {task.step.version} cannot be undone: {reason}",
                 hint="Nothing was undone. Restore a backup, or write a new migration that goes forward.",
@@ -257,15 +266,6 @@ def _check_downs(session: Session, tasks: tuple[Task, ...]) -> None:
                     detail="Nothing was undone.",
                     position=task.step.script.position(statement, error.index or 0),
                 ) from None
-
-
-def _refuse_replica(session: Session) -> None:
-    row = session.connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
-    if row is not None and row[0]:
-        raise PlanError(
-            f"{session.label} is a read-only replica",
-            hint="Connect to the primary; with several hosts in the address: target_session_attrs=read-write",
-        )
 
 
 @contextmanager

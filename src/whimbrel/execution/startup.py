@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg import pq
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 
 from whimbrel import database
 from whimbrel.config import config_from
@@ -17,7 +17,7 @@ from whimbrel.errors import ConfigError
 from whimbrel.events import Listener, ignore
 from whimbrel.execution import operations
 from whimbrel.execution.executor import Result
-from whimbrel.execution.opening import Session, open_session
+from whimbrel.execution.opening import Session, explained, open_session
 from whimbrel.plan import State
 from whimbrel.source import Source, read_migrations
 
@@ -82,11 +82,16 @@ def _session(target: Database, settings: dict[str, str]) -> Generator[Session]:
             "the connection is in the middle of a transaction",
             hint="Commit or roll back first, or give whimbrel a connection of its own.",
         )
-    was_autocommit = target.autocommit
+    was_autocommit, row_factory = target.autocommit, target.row_factory
     target.autocommit = True
+    target.row_factory = tuple_row
     try:
-        yield Session(target, config_from(settings), database.describe(target), database.server_version(target))
+        role = target.execute("SELECT current_setting('role')").fetchone()
+        config = config_from({"role": str(role[0]) if role else "none", **settings})
+        with explained(target):
+            yield Session(target, config, database.describe(target), database.server_version(target))
     finally:
         if not target.closed:
             target.execute("RESET ALL")
             target.autocommit = was_autocommit
+            target.row_factory = row_factory

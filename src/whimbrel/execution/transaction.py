@@ -8,13 +8,13 @@ from datetime import timedelta
 from enum import Enum
 from typing import TypeAlias
 
-import psycopg
 from psycopg.pq.abc import PGresult
 
-from whimbrel import database
+from whimbrel import database, history
 from whimbrel.database import Connection
 from whimbrel.errors import WhimbrelError
 from whimbrel.events import Listener, StepAdvanced, StepFinished, StepStarted
+from whimbrel.execution import recovery
 from whimbrel.execution.task import Task
 from whimbrel.pipeline import Pipeline
 from whimbrel.plan import Step
@@ -59,56 +59,70 @@ class _Progress:
                 self.emit(StepAdvanced(task.step, self.done, task.outline.statements))
         elif part is _Part.RECORD:
             # The server's own measure: results of a batch come here together, long after the statements ran.
-            self.duration = timedelta(milliseconds=float(result.get_value(0, 0) or b"0"))
+            if result.ntuples:
+                self.duration = timedelta(milliseconds=float(result.get_value(0, 0) or b"0"))
         elif part is _Part.COMMIT:
             self.on_finished(task.step)
             self.emit(StepFinished(task.step, self.duration or timedelta(seconds=time.monotonic() - self.started)))
 
 
 def run(
+    connection: Connection, tasks: Sequence[Task], emit: Listener, on_finished: Callable[[Step], None]
+) -> tuple[Task, WhimbrelError] | None:
+    """Run transactional tasks in one pipeline; return the one that failed, if any.
+
+    `on_finished` is called for a step when its COMMIT is confirmed. The tasks before the one that failed are committed,
+    it is rolled back, and nothing behind it has run.
+    """
+    return _run(connection, tasks, emit, on_finished, rehearsed=False)
+
+
+def rehearse(
+    connection: Connection, tasks: Sequence[Task], emit: Listener, on_finished: Callable[[Step], None]
+) -> tuple[Task, WhimbrelError] | None:
+    """Run transactional tasks in one transaction that is rolled back; return the one that failed, if any."""
+    connection.execute("BEGIN")
+    try:
+        # A file that records itself needs the table.
+        history.ensure_history(connection, tasks[0].config)
+        return _run(connection, tasks, emit, on_finished, rehearsed=True)
+    finally:
+        recovery.roll_back(connection)
+
+
+def _run(
     connection: Connection,
     tasks: Sequence[Task],
     emit: Listener,
     on_finished: Callable[[Step], None],
     *,
-    rehearse: bool = False,
+    rehearsed: bool,
 ) -> tuple[Task, WhimbrelError] | None:
-    """Run transactional tasks in one pipeline; return the one that failed, if any.
-
-    `on_finished` is called for a step when its COMMIT is confirmed. The tasks before the one that failed are committed,
-    it is rolled back, and nothing behind it has run. With `rehearse` everything happens in a single transaction that
-    is rolled back.
-    """
     progress = _Progress(emit, on_finished)
-    if rehearse:
-        connection.execute("BEGIN")
     try:
         with Pipeline[_Tag](connection, progress.take) as pipeline:
             for task in tasks:
-                _send(pipeline, task, connection.info.server_version, rehearse=rehearse)
+                _send(pipeline, task, connection.info.server_version, rehearsed=rehearsed)
                 if pipeline.failure is not None:
                     break
                 pipeline.flush()
             failure = pipeline.finish()
     finally:
-        if connection.info.transaction_status in (
-            psycopg.pq.TransactionStatus.INTRANS,
-            psycopg.pq.TransactionStatus.INERROR,
-        ):
-            connection.execute("ROLLBACK")
+        if not rehearsed:
+            recovery.roll_back(connection)
     if failure is None:
         return None
     (task, _, statement), diagnostic = failure
     return task, task.error(diagnostic, statement)
 
 
-def _send(pipeline: Pipeline[_Tag], task: Task, version: int, *, rehearse: bool) -> None:
+def _send(pipeline: Pipeline[_Tag], task: Task, version: int, *, rehearsed: bool) -> None:
     before, after = task.records()
-    pipeline.send((task, _Part.BEGIN, None), b"SELECT" if rehearse else b"BEGIN")
+    pipeline.send((task, _Part.BEGIN, None), b"SELECT" if rehearsed else b"BEGIN")
     # Or its result, which says that the step has begun, would come with those of the whole step.
     pipeline.request_flush()
     pipeline.send((task, _Part.SETTING, None), *database.settings_statement(task.settings(), local=True))
-    for record in before if not rehearse else ():
+    for record in before if not rehearsed else ():
         pipeline.send((task, _Part.SETTING, None), record.sql, record.parameters)
     for statement in task.statements():
         if pipeline.failure is not None:
@@ -121,13 +135,14 @@ def _send(pipeline: Pipeline[_Tag], task: Task, version: int, *, rehearse: bool)
     # What a migration sets must not reach its own record, nor the next migration.
     for sql, parameters in restore(task, version):
         pipeline.send((task, _Part.SETTING, None), sql, parameters)
-    for record in after if not rehearse else ():
+    if rehearsed:
+        # As a COMMIT would, and as the next transaction would begin.
+        pipeline.send((task, _Part.SETTING, None), b"SET CONSTRAINTS ALL IMMEDIATE")
+        pipeline.send((task, _Part.COMMIT, None), b"SET CONSTRAINTS ALL DEFERRED")
+        return
+    for record in after:
         pipeline.send((task, _Part.RECORD, None), record.sql, record.parameters)
-    # The end of a rehearsed migration: deferred constraints are checked as a COMMIT would.
-    if rehearse:
-        pipeline.send((task, _Part.COMMIT, None), b"SET CONSTRAINTS ALL IMMEDIATE")
-    else:
-        pipeline.send((task, _Part.COMMIT, None), b"COMMIT")
+    pipeline.send((task, _Part.COMMIT, None), b"COMMIT")
 
 
 def restore(task: Task, version: int) -> list[tuple[bytes, list[bytes]]]:

@@ -186,6 +186,7 @@ def _interruption(row: tuple[str | None, ...]) -> Interruption:
         Direction(direction),
         int(statement or 0) + (0 if is_open == "t" else 1),
         datetime.fromisoformat(json.loads(started_at or '""')),
+        is_open == "t",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from importlib.metadata import version as installed_version
 
@@ -155,19 +155,20 @@ def log_failure(
     name: str,
     action: str,
     outcome: str,
+    duration: timedelta,
     sqlstate: str | None,
     message: str,
 ) -> None:
     """Add an attempt that did not succeed to the log, in a transaction of its own.
 
-    When it began is not known on the server's clock, so that both times are that of its end.
+    Its times are on the server's clock: the end is now, the beginning that much earlier.
     """
     connection.execute(
         sql.SQL(
             "INSERT INTO {} (version, name, action, outcome, started_at, finished_at, sqlstate, message, role, host,"
-            " tool_version) VALUES (%s, %s, %s, %s, now(), now(), %s, %s, session_user, %s, %s)"
+            " tool_version) VALUES (%s, %s, %s, %s, now() - %s, now(), %s, %s, session_user, %s, %s)"
         ).format(identifier(config, "_log")),
-        [version, name, action, outcome, sqlstate, message, host(), own_version()],
+        [version, name, action, outcome, duration, sqlstate, message, host(), own_version()],
     )
 
 

@@ -21,7 +21,7 @@ def command(invocation: Invocation, version: int) -> None:
     Example:
       whimbrel baseline 1          the database has the initial schema already
     """
-    from whimbrel.execution import operations
+    from whimbrel.execution import corrections, operations
     from whimbrel.execution.opening import open_session
 
     source = operations.open_source(invocation.config.migrations)
@@ -29,7 +29,7 @@ def command(invocation: Invocation, version: int) -> None:
         open_session(invocation.config) as session,
         render.reporter(as_json=invocation.as_json, is_quiet=invocation.is_quiet) as reporter,
     ):
-        migrations = operations.baseline(session, source, version, emit=reporter.handle)
+        migrations = corrections.baseline(session, source, version, emit=reporter.handle)
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump, migration_form
 

@@ -32,14 +32,11 @@ def command(invocation: Invocation, version: int | None, is_plan: bool, is_confi
     from whimbrel.execution.destruction import find_losses
     from whimbrel.execution.opening import open_session
     from whimbrel.execution.task import Action
-    from whimbrel.plan import plan_down
     from whimbrel.source import read_migrations
 
     source = read_migrations(invocation.config.migrations)
     with open_session(invocation.config) as session:
-        plan, tasks = operations.make_tasks(
-            session, source, Action.DOWN, lambda states, stored: plan_down(states, stored, version)
-        )
+        plan, tasks = operations.make_tasks(session, source, Action.DOWN, operations.down_planner(version))
         losses = find_losses(session.connection, tasks)
         if is_plan:
             show_plan(invocation, plan, tasks, losses)
@@ -49,7 +46,7 @@ def command(invocation: Invocation, version: int | None, is_plan: bool, is_confi
             confirm(f"Undo {output.count(len(tasks), 'migration')}?", is_confirmed=is_confirmed)
         run(
             invocation,
-            lambda emit: operations.down(session, source, to=version, emit=emit),
+            lambda emit: operations.down(session, source, to=version, confirmed=plan, emit=emit),
             lambda result: (
                 f"Undid {output.count(len(result.finished), 'migration')}." if result.finished else "Nothing to undo."
             ),

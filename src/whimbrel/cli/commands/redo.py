@@ -30,13 +30,10 @@ def command(invocation: Invocation, version: int | None, is_plan: bool, is_confi
     from whimbrel.execution.destruction import find_losses
     from whimbrel.execution.opening import open_session
     from whimbrel.execution.task import Action
-    from whimbrel.plan import plan_redo
 
     source = operations.open_source(invocation.config.migrations)
     with open_session(invocation.config) as session:
-        plan, tasks = operations.make_tasks(
-            session, source, Action.UP, lambda states, stored: plan_redo(states, stored, version)
-        )
+        plan, tasks = operations.make_tasks(session, source, Action.UP, operations.redo_planner(version))
         losses = find_losses(session.connection, tasks)
         if is_plan:
             show_plan(invocation, plan, tasks, losses)
@@ -45,6 +42,6 @@ def command(invocation: Invocation, version: int | None, is_plan: bool, is_confi
         confirm("Undo the migration and apply it again?", is_confirmed=is_confirmed)
         run(
             invocation,
-            lambda emit: operations.redo(session, source, version=version, emit=emit),
+            lambda emit: operations.redo(session, source, version=version, confirmed=plan, emit=emit),
             lambda result: f"Version {result.finished[-1].version} is applied again.",
         )

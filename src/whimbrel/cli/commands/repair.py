@@ -22,7 +22,7 @@ def command(invocation: Invocation) -> None:
       whimbrel status              says "modified since"
       whimbrel repair
     """
-    from whimbrel.execution import operations
+    from whimbrel.execution import corrections, operations
     from whimbrel.execution.opening import open_session
 
     source = operations.open_source(invocation.config.migrations)
@@ -30,7 +30,7 @@ def command(invocation: Invocation) -> None:
         open_session(invocation.config) as session,
         render.reporter(as_json=invocation.as_json, is_quiet=invocation.is_quiet) as reporter,
     ):
-        migrations = operations.repair(session, source, emit=reporter.handle)
+        migrations = corrections.repair(session, source, emit=reporter.handle)
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump, migration_form
 

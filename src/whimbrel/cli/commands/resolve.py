@@ -25,7 +25,7 @@ def command(invocation: Invocation, version: int, is_done: bool | None) -> None:
       whimbrel resolve 12 --done
       whimbrel resolve 12 --retry
     """
-    from whimbrel.execution import operations
+    from whimbrel.execution import corrections
     from whimbrel.execution.opening import open_session
 
     if is_done is None:
@@ -34,11 +34,13 @@ def command(invocation: Invocation, version: int, is_done: bool | None) -> None:
         open_session(invocation.config) as session,
         render.reporter(as_json=invocation.as_json, is_quiet=invocation.is_quiet) as reporter,
     ):
-        number = operations.resolve(session, version, is_done=is_done, emit=reporter.handle)
+        stopped = corrections.resolve(session, version, is_done=is_done, emit=reporter.handle)
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump
 
-        output.say(dump(document("resolved", migration=version, statement=number, is_done=is_done)))
+        output.say(dump(document("resolved", migration=version, statement=stopped.statement, is_done=is_done)))
     elif not invocation.is_quiet:
         outcome = "counts as done" if is_done else "will be run again"
-        output.say(f"Statement {number} of version {version} {outcome}. Go on: whimbrel up")
+        output.say(
+            f"Statement {stopped.statement} of version {version} {outcome}. Go on: whimbrel {stopped.direction.value}"
+        )
