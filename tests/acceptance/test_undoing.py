@@ -98,8 +98,8 @@ def test_redo_where_nothing_is_applied_does_not_ask(project: Project) -> None:
 
 def test_a_missing_down_stops_the_run_before_anything_is_undone(project: Project, connection: Connection) -> None:
     project.three_tables()
-    project.succeed("up")
     (project.migrations / "000002_m2.down.sql").unlink()
+    project.succeed("up")
     error = "error: version 2 (m2) has no down file\nHint: Write migrations/000002_m2.down.sql.\n"
     for command in (("down", "0", "--yes"), ("down", "0", "--plan"), ("redo", "2", "--yes")):
         assert project.fail(2, *command) == error

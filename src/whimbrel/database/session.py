@@ -16,7 +16,6 @@ def settings(config: Config, version: int) -> dict[str, str]:
         "lock_timeout": config.lock_timeout,
         "statement_timeout": config.statement_timeout,
         "idle_in_transaction_session_timeout": "0",
-        "default_transaction_read_only": "off",
         "default_transaction_isolation": "read committed",
         # A COMMIT that is confirmed and lost in a crash would make the history lie.
         "synchronous_commit": "on",
