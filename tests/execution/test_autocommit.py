@@ -354,7 +354,7 @@ def test_a_resumed_migration_sets_again_what_it_had_set(project: Project) -> Non
 
     assert project.up().error is None
 
-    assert project.value("SELECT array_agg(indexname ORDER BY 1) FROM pg_indexes WHERE schemaname = 'tenant'") == [
+    assert project.value("SELECT array_agg(indexname ORDER BY indexname) FROM pg_indexes WHERE schemaname = 'tenant'") == [
         "i",
         "j",
     ]
