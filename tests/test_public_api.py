@@ -14,7 +14,7 @@ from typing import get_args
 
 import psycopg
 import pytest
-from psycopg.rows import TupleRow
+from psycopg.rows import DictRow, TupleRow, dict_row
 
 import whimbrel
 from whimbrel import events
@@ -429,3 +429,18 @@ def test_four_threads_migrate_the_same_database_and_each_migration_runs_once(
         done = [each.result(timeout=60) for each in [threads.submit(start) for _ in range(4)]]
     assert sorted(done) == [[], [], [], [1, 2]]
     assert log(connection) == [(1, "up", "succeeded"), (2, "up", "succeeded")]
+
+
+def test_a_connections_own_role_and_row_factory_hold_to_the_end(folder: Path, dsn: str) -> None:
+    """The application's tables belong to the role that it had taken, and its connection comes back as it was."""
+    with psycopg.Connection[DictRow].connect(dsn, autocommit=True, row_factory=dict_row) as connection:
+        role = f"app_{connection.info.dbname}"
+        connection.execute(f"CREATE ROLE {role}; GRANT CREATE ON SCHEMA public TO {role}; SET ROLE {role}".encode())
+        try:
+            whimbrel.migrate(folder, connection)
+
+            assert connection.execute("SELECT current_user::text AS name").fetchone() == {"name": role}
+            query = "SELECT DISTINCT tableowner::text AS name FROM pg_tables WHERE schemaname = 'public'"
+            assert connection.execute(query).fetchall() == [{"name": role}]
+        finally:
+            connection.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}".encode())

@@ -6,10 +6,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import pq
-from psycopg.rows import TupleRow, tuple_row
+from psycopg.rows import tuple_row
 
 from whimbrel import database
 from whimbrel.config import config_from
@@ -22,7 +23,7 @@ from whimbrel.plan import State
 from whimbrel.source import Source, read_migrations
 
 Migrations = Source | Traversable | Path | str
-Database = psycopg.Connection[TupleRow] | str
+Database = psycopg.Connection[Any] | str
 
 
 def migrate(
