@@ -9,7 +9,7 @@ from enum import Enum
 
 from whimbrel.annotations import Annotations, read_annotations, refuse_annotations
 from whimbrel.errors import Position, SourceError
-from whimbrel.statements import Kind, Script, Statement, Trailing, recorded_version
+from whimbrel.statements import Kind, Run, Script, Statement, Trailing, recorded_version
 
 
 class Direction(Enum):
@@ -106,17 +106,25 @@ def outline(script: Script, version: int, history_table: str) -> Outline:
     opening: Statement | None = None
     closing: Statement | None = None
     is_first = True
-    for part in script.parts():
+    for part in script.skim(history_table):
+        if isinstance(part, Run):
+            if closing is not None:
+                raise _control_error(script, closing)
+            count += part.count
+            is_first = False
+            continue
         if is_first:
             annotations = read_annotations(part.comments, script.path)
             is_first = False
-        else:
+        elif part.comments:
             refuse_annotations(part.comments, script.path)
         if isinstance(part, Trailing):
             break
         if closing is not None:
             raise _control_error(script, closing)
         match part.kind:
+            case Kind.ORDINARY:
+                records += _records_itself(script, part, version, history_table)
             case Kind.BEGIN if count == 0 and opening is None:
                 opening = part
                 continue
@@ -135,8 +143,6 @@ def outline(script: Script, version: int, history_table: str) -> Outline:
                 autocommit = autocommit or part
             case Kind.COPY_IN:
                 has_data = True
-            case Kind.ORDINARY:
-                records += _records_itself(script, part, version, history_table)
         count += 1
     if opening is not None and closing is None:
         raise _control_error(script, opening, "BEGIN without a COMMIT at the end of the file")

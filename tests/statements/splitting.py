@@ -7,8 +7,8 @@ import io
 import pytest
 
 from whimbrel.errors import SourceError
-from whimbrel.statements import Statement, Trailing, inline, reader
-from whimbrel.statements.splitter import split
+from whimbrel.statements import Run, Statement, Trailing, inline, reader
+from whimbrel.statements.splitter import skim, split
 
 PATH = "file.sql"
 
@@ -21,6 +21,14 @@ def parts(text: str | bytes, window: int | None = None) -> list[Statement | Trai
             patch.setattr(reader, "WINDOW", window)
             patch.setattr(inline, "WINDOW", window)
         return list(split(io.BytesIO(content), PATH))
+
+
+def skimmed(content: bytes, window: int, word: str) -> list[Statement | Run | Trailing]:
+    """Skim a text, read `window` bytes at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "WINDOW", window)
+        patch.setattr(inline, "WINDOW", window)
+        return list(skim(io.BytesIO(content), PATH, word))
 
 
 def statements(text: str | bytes, window: int | None = None) -> list[Statement]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from whimbrel.statements import GRAMMAR_VERSION, ParserError, parser
 
@@ -34,6 +36,58 @@ def test_terminators_are_byte_offsets() -> None:
 
 def test_tokens_have_byte_offsets() -> None:
     assert [(each.start, each.end) for each in parser.scan("'é' é".encode())] == [(0, 4), (5, 7)]
+
+
+def test_token_numbers_are_those_of_the_grammar() -> None:
+    from postgast.pg_query_pb2 import KeywordKind, Token
+
+    numbers = (Token.IDENT, Token.SQL_COMMENT, Token.C_COMMENT, Token.ASCII_92)
+    assert numbers == (parser.IDENT, parser.SQL_COMMENT, parser.C_COMMENT, parser.BACKSLASH)
+    # Left out on the wire.
+    assert KeywordKind.NO_KEYWORD == 0
+
+
+PIECES = st.sampled_from(
+    [
+        "SELECT",
+        "select",
+        "name",
+        '"Name"',
+        "'it''s'",
+        "é",
+        "$$ body; $$",
+        "-- note\n",
+        "/* a /* b */ */",
+        "\\",
+        "1.5",
+        "$1",
+    ]
+)
+
+
+@given(st.lists(st.one_of(PIECES, st.sampled_from([" ", "\n", ";", "(", "::"])), max_size=60))
+def test_tokens_are_those_that_postgast_reads(pieces: list[str]) -> None:
+    import postgast
+    from postgast.pg_query_pb2 import KeywordKind, Token
+
+    text = " ".join(pieces)
+    expected = [
+        (
+            each.start,
+            each.end,
+            each.token in (Token.SQL_COMMENT, Token.C_COMMENT),
+            each.keyword_kind != KeywordKind.NO_KEYWORD
+            or (each.token == Token.IDENT and not text.encode()[each.start :].startswith(b'"')),
+            each.token == Token.ASCII_92,
+        )
+        for each in postgast.scan(text).tokens
+    ]
+    assert [tuple(each) for each in parser.scan(text.encode())] == expected
+
+
+def test_offsets_beyond_two_bytes_of_a_varint_are_read() -> None:
+    found = list(parser.scan(b" " * 3_000_000 + b"name"))
+    assert [(each.start, each.end) for each in found] == [(3_000_000, 3_000_004)]
 
 
 def test_error_positions_count_characters() -> None:

@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from whimbrel.errors import SourceError
-from whimbrel.statements import Statement, Trailing
+from whimbrel.statements import Kind, Run, Statement, Trailing
 
-from .splitting import parts, statements
+from .splitting import parts, skimmed, statements
 
 WINDOWS = (1, 2, 3, 7, 16, 64, 1000)
 NASTY = st.text(
@@ -194,3 +194,50 @@ def test_nothing_between_statements_is_lost(text: str) -> None:
         end = each.offset + len(each.sql)
         if each.data is not None:
             end = content.find(b"\n", each.data.end) + 1 or len(content)
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            "INSERT INTO t VALUES ('a;b');\n",
+            "INSERT INTO t VALUES ('é');\n",
+            "update t SET a = 1;\n",
+            "-- a note\nINSERT INTO t VALUES (2);\n",
+            "INSERT INTO History VALUES (3);\n",
+            "VACUUM t;\n",
+            "  COPY t FROM stdin;\n1\n\\.\n",
+            "INSERT INTO t VALUES (4); BEGIN;\n",
+            "COMMIT;\n",
+            "-- whimbrel: lock_timeout = 1s\nINSERT INTO t VALUES (5);\n",
+            "(SELECT 1);\n",
+            ";\n",
+        ]
+    ),
+    max_size=12,
+)
+
+
+@given(LINES, st.sampled_from(WINDOWS))
+def test_what_is_skimmed_is_only_what_is_ordinary(lines: list[str], window: int) -> None:
+    content = "".join(lines).encode()
+    every = parts(content, window)
+    found = skimmed(content, window, "history")
+    left = iter(every)
+    for each in found:
+        if isinstance(each, Run):
+            passed = [next(left) for _ in range(each.count)]
+            assert all(
+                isinstance(one, Statement)
+                and one.kind is Kind.ORDINARY
+                and not one.comments
+                and b"history" not in one.sql.lower()
+                for one in passed
+            )
+        else:
+            assert each == next(left)
+    assert next(left, None) is None
+
+
+def test_a_row_of_inserts_is_counted_at_once() -> None:
+    content = b"INSERT INTO t VALUES (1);\n" * 100
+    assert skimmed(content, 64 * 1024, "history") == [Run(100), Trailing(())]

@@ -3,13 +3,14 @@
 from whimbrel.statements.kind import Kind, classify, recorded_version
 from whimbrel.statements.parser import GRAMMAR_VERSION, ParserError
 from whimbrel.statements.script import Script, read_script, script_from
-from whimbrel.statements.statement import Comment, Statement, Trailing
+from whimbrel.statements.statement import Comment, Run, Statement, Trailing
 
 __all__ = [
     "GRAMMAR_VERSION",
     "Comment",
     "Kind",
     "ParserError",
+    "Run",
     "Script",
     "Statement",
     "Trailing",

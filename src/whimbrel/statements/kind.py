@@ -34,7 +34,13 @@ _SUSPECT = re.compile(
     rb"|(?:alter|create|drop)(?:\s+(?:database|subscription|system|tablespace)\b|\s*(?:--|/\*))",
     re.IGNORECASE,
 )
+_ORDINARY = Kind.ORDINARY
 _DEFINITION = re.compile(rb"(?:alter|create|drop)\b", re.IGNORECASE)
+
+
+def is_suspect(text: bytes, start: int) -> bool:
+    """Whether what begins there has to be classified, by its first letter alone."""
+    return text[start] in _FIRST_LETTERS
 
 
 def classify(sql: bytes) -> Kind:
@@ -42,8 +48,8 @@ def classify(sql: bytes) -> Kind:
 
     What the grammar refuses is ORDINARY: the server is the judge.
     """
-    if sql[:1] not in _FIRST_LETTERS or not (_SUSPECT.match(sql) or _may_be_concurrent(sql)):
-        return Kind.ORDINARY
+    if not sql or sql[0] not in _FIRST_LETTERS or not (_SUSPECT.match(sql) or _may_be_concurrent(sql)):
+        return _ORDINARY
     try:
         tree = parser.parse(sql)
     except parser.ParserError:

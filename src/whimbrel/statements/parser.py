@@ -1,13 +1,17 @@
 """libpg_query, PostgreSQL's own lexer and grammar (18), as whimbrel needs it; nothing else imports it.
 
-postgast is imported on first use: it costs some 70 ms, and a run with nothing pending parses nothing.
+Most runs need the lexer alone, and that without postgast's classes for syntax trees: building those takes longer than a
+dozen small migrations do. They are imported where a tree is asked for.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from ctypes import POINTER, c_int, cast
-from functools import cache
+from ctypes import POINTER, c_int, cast, string_at
+from functools import cache, lru_cache
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -48,9 +52,16 @@ class Token(NamedTuple):
 
 @cache
 def _library() -> Any:  # a ctypes.CDLL, whose functions have no types
-    from postgast.native import lib
-
-    return lib
+    # Importing postgast.native would import all of postgast first.
+    package = find_spec("postgast")
+    assert package is not None
+    assert package.origin is not None
+    spec = spec_from_file_location("whimbrel_libpg_query", Path(package.origin).with_name("native.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.lib
 
 
 def find_terminators(text: bytes) -> list[int]:
@@ -74,24 +85,40 @@ def find_terminators(text: bytes) -> list[int]:
         library.pg_query_free_split_result(result)
 
 
+# The numbers of pg_query.proto's enum Token that matter here; libpg_query 18.
+IDENT, SQL_COMMENT, C_COMMENT, BACKSLASH = 258, 275, 276, 92
+# A ScanResult on the wire is a row of ScanTokens: start, end, token and keyword_kind, each left out where it is 0.
+_NUMBER = rb"([\x80-\xff]*[\x00-\x7f])"
+_TOKEN = re.compile(
+    rb"\x12.(?:\x08" + _NUMBER + rb")?\x10" + _NUMBER + rb"(?:\x20" + _NUMBER + rb")?(?:\x28" + _NUMBER + rb")?",
+    re.DOTALL,
+)
+
+
 def scan(text: bytes) -> Iterator[Token]:
     """Yield the tokens of a text, comments among them, in order. Raises ParserError where the lexer stops."""
-    import postgast
-    from postgast.pg_query_pb2 import KeywordKind
-    from postgast.pg_query_pb2 import Token as Kind
-
+    library = _library()
+    result = library.pg_query_scan(text)
     try:
-        tokens = postgast.scan(text.decode()).tokens
-    except postgast.PgQueryError as error:
-        raise _error(error.message, error.cursorpos) from None
-    # Looking one of these up costs as much as all else that is done with a token.
-    comments = (Kind.SQL_COMMENT, Kind.C_COMMENT)
-    no_keyword, name, backslash = KeywordKind.NO_KEYWORD, Kind.IDENT, Kind.ASCII_92
-    for token in tokens:
-        kind = token.token
-        start = token.start
-        is_word = token.keyword_kind != no_keyword or (kind == name and text[start : start + 1] != b'"')
-        yield Token(start, token.end, kind in comments, is_word, kind == backslash)
+        if result.error:
+            error = result.error.contents
+            raise _error(error.message.decode(), error.cursorpos)
+        message = string_at(result.pbuf.data, result.pbuf.len)
+    finally:
+        library.pg_query_free_scan_result(result)
+    for starts, ends, kinds, keyword in _TOKEN.findall(message):
+        start, end, kind = _integer(starts), _integer(ends), _integer(kinds)
+        is_word = bool(keyword) or (kind == IDENT and text[start : start + 1] != b'"')
+        yield Token(start, end, kind in (SQL_COMMENT, C_COMMENT), is_word, kind == BACKSLASH)
+
+
+@lru_cache(maxsize=4096)
+def _integer(varint: bytes) -> int:
+    """Return a number of the protobuf wire format: seven bits in a byte, the lowest first."""
+    value = 0
+    for byte in reversed(varint):
+        value = value << 7 | byte & 0x7F
+    return value
 
 
 def parse(text: bytes) -> Node | None:

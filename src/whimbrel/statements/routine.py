@@ -12,13 +12,8 @@ _ATOMIC = re.compile(rb"\batomic\b", re.IGNORECASE)
 _CREATE = re.compile(rb"create\b", re.IGNORECASE)
 
 
-def join_bodies(text: bytes, ends: Iterable[int]) -> Iterable[int]:
-    """Return the ends of statements without those of semicolons inside the SQL body of a routine."""
-    # A tenth of what the pattern takes, and nearly every text ends here.
-    return _joined(text, ends) if b"atomic" in text.lower() else ends
-
-
-def _joined(text: bytes, ends: Iterable[int]) -> Iterator[int]:
+def join_bodies(text: bytes, ends: Iterable[int]) -> Iterator[int]:
+    """Yield the ends of statements without those of semicolons inside the SQL body of a routine."""
     start = 0
     depth = 0
     is_routine = False

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from whimbrel.errors import Position, SourceError
 from whimbrel.statements import parser
-from whimbrel.statements.splitter import split
-from whimbrel.statements.statement import Statement, Trailing
+from whimbrel.statements.splitter import skim, split
+from whimbrel.statements.statement import Run, Statement, Trailing
 
 # A larger file is read anew, piece by piece, each time it is needed.
 KEPT_SIZE = 1024 * 1024
@@ -74,6 +74,14 @@ class Script:
             with self.open() as stream:
                 self._split.append(tuple(split(stream, self.path)))
         yield from self._split[0]
+
+    def skim(self, word: str) -> Iterator[Statement | Run | Trailing]:
+        """Yield what `parts` does, but of a large file's ordinary statements without `word` only how many there are."""
+        if self.size <= REMEMBERED_SIZE:
+            yield from self.parts()
+            return
+        with self.open() as stream:
+            yield from skim(stream, self.path, word)
 
     def copy_data(self, statement: Statement) -> Iterator[bytes]:
         """Yield the inline data of a COPY … FROM stdin in pieces of up to a megabyte."""
@@ -138,14 +146,13 @@ class Script:
 def read_script(file: Path, path: str) -> Script:
     """Read a file; `path` is how messages name it. Raises SourceError if it cannot be read."""
     try:
-        with file.open("rb") as stream:
-            content = stream.read(KEPT_SIZE + 1)
-            if len(content) <= KEPT_SIZE:
-                return script_from(content, path)
-            digest = hashlib.sha256(content)
+        with file.open("rb", buffering=0) as stream:
+            status = os.fstat(stream.fileno())
+            if status.st_size <= KEPT_SIZE:
+                return script_from(stream.readall(), path)
+            digest = hashlib.sha256()
             while piece := stream.read(_PIECE):
                 digest.update(piece)
-        status = file.stat()
     except OSError as error:
         raise _unreadable(path, error) from None
     checksum = f"sha256:{digest.hexdigest()}"

@@ -1,4 +1,4 @@
-"""What a split yields: Statements, the annotation comments above them, and where inline data lies."""
+"""What a split yields: Statements, the annotations above them, where inline data lies, and what was counted only."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ class Statement(NamedTuple):
     kind: Kind = Kind.ORDINARY
     comments: tuple[Comment, ...] = ()
     data: Data | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Ordinary statements in a row that were counted only."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
