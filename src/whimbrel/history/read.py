@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -79,7 +78,7 @@ def read_history(connection: Connection, config: Config, before: Iterable[Record
             JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
             WHERE n.nspname = $1 AND c.relname::text IN ($2::text, $2::text || '_log', $2::text || '_journal')
             """,
-        "rows": b"SELECT to_jsonb(t) - 'down_sql', (to_jsonb(t) ->> 'down_sql') IS NOT NULL FROM " + table + b" AS t",
+        "rows": _ROWS.replace(b"{table}", table),
         "journal": b"SELECT DISTINCT ON (version, direction) version, direction, statement,"
         b" to_jsonb(started_at), finished_at IS NULL FROM "
         + quoted(config, "_journal")
@@ -161,21 +160,35 @@ def _read_error(diagnostic: Diagnostic, config: Config) -> WhimbrelError:
     return HistoryError(f"the history cannot be read: {diagnostic.message}", detail=diagnostic.detail, hint=hint)
 
 
+# A column that a table does not have is that of the row without values: names are looked for from the inside out
+# (PostgreSQL 18 documentation, 7.2.1.5 LATERAL Subqueries; the SQL standard's scopes).
+_ROWS = b"""
+SELECT applied.* FROM (
+    SELECT NULL::bigint AS ordinal, NULL AS name, NULL AS checksum, NULL AS token_checksum,
+           NULL::double precision AS duration_ms, NULL AS applied_by, NULL AS tool_version, NULL AS down_sql
+) AS missing
+CROSS JOIN LATERAL (
+    SELECT version, description, to_jsonb(applied_at) #>> '{}' AS applied_at, ordinal, name, checksum, token_checksum,
+           duration_ms, applied_by, tool_version, down_sql IS NOT NULL AS has_down
+    FROM {table}
+) AS applied
+"""
+
+
 def _applied(row: tuple[str | None, ...]) -> Applied:
-    values: dict[str, Any] = json.loads(row[0] or "{}")
-    applied_at: str | None = values.get("applied_at")
+    version, description, applied_at, ordinal, name, checksum, token_checksum, duration, role, tool, has_down = row
     return Applied(
-        version=int(values["version"]),
-        description=values.get("description"),
+        version=int(version or 0),
+        description=description,
         applied_at=datetime.fromisoformat(applied_at) if applied_at else None,
-        ordinal=values.get("ordinal"),
-        name=values.get("name"),
-        checksum=values.get("checksum"),
-        token_checksum=values.get("token_checksum"),
-        duration_ms=values.get("duration_ms"),
-        applied_by=values.get("applied_by"),
-        tool_version=values.get("tool_version"),
-        has_down=row[1] == "t",
+        ordinal=int(ordinal) if ordinal is not None else None,
+        name=name,
+        checksum=checksum,
+        token_checksum=token_checksum,
+        duration_ms=float(duration) if duration is not None else None,
+        applied_by=role,
+        tool_version=tool,
+        has_down=has_down == "t",
     )
 
 
