@@ -13,14 +13,16 @@ from whimbrel.statements.splitter import skim, split
 PATH = "file.sql"
 
 
-def parts(text: str | bytes, window: int | None = None) -> list[Statement | Trailing]:
-    """Split a text, read `window` bytes at a time."""
+def parts(
+    text: str | bytes, window: int | None = None, known: dict[int, inline.Extent] | None = None
+) -> list[Statement | Trailing]:
+    """Split a text, read `window` bytes at a time; `known` as for `split`."""
     content = text.encode() if isinstance(text, str) else text
     with pytest.MonkeyPatch.context() as patch:
         if window is not None:
             patch.setattr(reader, "WINDOW", window)
             patch.setattr(inline, "WINDOW", window)
-        return list(split(io.BytesIO(content), PATH))
+        return list(split(io.BytesIO(content), PATH, known))
 
 
 def skimmed(content: bytes, window: int, word: str) -> list[Statement | Run | Trailing]:
@@ -28,7 +30,7 @@ def skimmed(content: bytes, window: int, word: str) -> list[Statement | Run | Tr
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader, "WINDOW", window)
         patch.setattr(inline, "WINDOW", window)
-        return list(skim(io.BytesIO(content), PATH, word))
+        return list(skim(io.BytesIO(content), PATH, word, {}))
 
 
 def statements(text: str | bytes, window: int | None = None) -> list[Statement]:

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from whimbrel.errors import SourceError
-from whimbrel.statements import Kind, Run, Statement, Trailing
+from whimbrel.statements import Kind, Run, Statement, Trailing, inline
 
 from .splitting import parts, skimmed, statements
 
@@ -236,6 +236,17 @@ def test_what_is_skimmed_is_only_what_is_ordinary(lines: list[str], window: int)
         else:
             assert each == next(left)
     assert next(left, None) is None
+
+
+@given(LINES, st.booleans(), st.sampled_from(WINDOWS), st.sampled_from(WINDOWS))
+def test_data_that_was_found_once_is_passed_over_the_next_time(
+    lines: list[str], bom: bool, first: int, second: int
+) -> None:
+    content = (("\ufeff" if bom else "") + "".join(lines)).encode()
+    known: dict[int, inline.Extent] = {}
+    every = parts(content, first, known)
+    assert len(known) == content.count(b"COPY")
+    assert parts(content, second, known) == every
 
 
 def test_a_row_of_inserts_is_counted_at_once() -> None:

@@ -97,6 +97,34 @@ _TOKEN = re.compile(
 
 def scan(text: bytes) -> Iterator[Token]:
     """Yield the tokens of a text, comments among them, in order. Raises ParserError where the lexer stops."""
+    for starts, ends, kinds, keyword in _scan(text):
+        start, end, kind = _integer(starts), _integer(ends), _integer(kinds)
+        is_word = bool(keyword) or (kind == IDENT and text[start : start + 1] != b'"')
+        yield Token(start, end, kind in (SQL_COMMENT, C_COMMENT), is_word, kind == BACKSLASH)
+
+
+def normalise(text: bytes) -> bytes:
+    """Return the tokens of a text without comments, words in lower case and CRLF as LF, a zero byte behind each.
+
+    Raises ParserError where the lexer stops.
+    """
+    found: list[bytes] = []
+    for starts, ends, kinds, keyword in _scan(text):
+        token = text[_integer(starts) : _integer(ends)]
+        if keyword:
+            found.append(token.lower())
+            continue
+        kind = _integer(kinds)
+        if kind == IDENT and token[:1] != b'"':
+            found.append(token.lower())
+        elif kind not in (SQL_COMMENT, C_COMMENT):
+            found.append(token.replace(b"\r\n", b"\n"))
+    found.append(b"")
+    return b"\0".join(found)
+
+
+def _scan(text: bytes) -> list[tuple[bytes, bytes, bytes, bytes]]:
+    """Return start, end, token and keyword_kind of each token as they are on the wire, empty for 0."""
     library = _library()
     result = library.pg_query_scan(text)
     try:
@@ -106,10 +134,7 @@ def scan(text: bytes) -> Iterator[Token]:
         message = string_at(result.pbuf.data, result.pbuf.len)
     finally:
         library.pg_query_free_scan_result(result)
-    for starts, ends, kinds, keyword in _TOKEN.findall(message):
-        start, end, kind = _integer(starts), _integer(ends), _integer(kinds)
-        is_word = bool(keyword) or (kind == IDENT and text[start : start + 1] != b'"')
-        yield Token(start, end, kind in (SQL_COMMENT, C_COMMENT), is_word, kind == BACKSLASH)
+    return _TOKEN.findall(message)
 
 
 @lru_cache(maxsize=4096)

@@ -78,6 +78,16 @@ class Reader:
         self.column += index - at if self._is_ascii else len(text[at:index].decode(errors="replace"))
         self.at = index
 
+    def jump(self, offset: int, line: int) -> None:
+        """Go forward to the beginning of a line that was seen before; `offset` is its place in the file."""
+        if offset <= self._base + len(self.text):
+            self.at = offset - self._base
+        else:
+            self._file.seek(offset)
+            self.text, self.at, self._base, self.is_exhausted = b"", 0, offset, False
+            self.fill()
+        self.line, self.column = line, 1
+
     def position(self, index: int) -> Position:
         """Return the position of an index that is not read yet."""
         text = self.text

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from whimbrel.errors import Position, SourceError
 from whimbrel.statements import parser
+from whimbrel.statements.inline import Extent
 from whimbrel.statements.splitter import skim, split
 from whimbrel.statements.statement import Run, Statement, Trailing
 
@@ -43,6 +44,9 @@ class Script:
         default_factory=list[tuple[Statement | Trailing, ...]], repr=False, compare=False
     )
 
+    # Of a larger one, where inline data lies.
+    _data: dict[int, Extent] = field(default_factory=dict[int, Extent], repr=False, compare=False)
+
     def open(self) -> BinaryIO:
         """Open the text. Raises SourceError if a large file has changed since it was read."""
         if self.content is not None:
@@ -68,7 +72,7 @@ class Script:
         """Yield the statements in order, then the annotations behind the last one."""
         if self.size > REMEMBERED_SIZE:
             with self.open() as stream:
-                yield from split(stream, self.path)
+                yield from split(stream, self.path, self._data)
             return
         if not self._split:
             with self.open() as stream:
@@ -81,7 +85,7 @@ class Script:
             yield from self.parts()
             return
         with self.open() as stream:
-            yield from skim(stream, self.path, word)
+            yield from skim(stream, self.path, word, self._data)
 
     def copy_data(self, statement: Statement) -> Iterator[bytes]:
         """Yield the inline data of a COPY … FROM stdin in pieces of up to a megabyte."""
@@ -130,12 +134,7 @@ class Script:
             return None
         digest = hashlib.sha256()
         for statement in self.statements():
-            sql = statement.sql
-            for token in parser.scan(sql):
-                if not token.is_comment:
-                    text = sql[token.start : token.end]
-                    digest.update(text.lower() if token.is_word else text.replace(b"\r\n", b"\n"))
-                    digest.update(b"\0")
+            digest.update(parser.normalise(statement.sql))
             if statement.data is not None:
                 # The file is small enough to hold.
                 digest.update(b"".join(self.copy_data(statement)).replace(b"\r\n", b"\n"))

@@ -23,27 +23,31 @@ _WORD = re.compile(rb"\s*[A-Za-z]")
 _ANNOTATION = re.compile(rb"(?:--|/\*)[\s*]*whimbrel\s*(?::|[\w-]+\s*=)", re.IGNORECASE)
 
 
-def skim(file: BinaryIO, path: str, word: str) -> Iterator[Statement | Run | Trailing]:
+def skim(file: BinaryIO, path: str, word: str, known: dict[int, inline.Extent]) -> Iterator[Statement | Run | Trailing]:
     """Do as `split` does, but only count ordinary statements where they stand in a row, in a fraction of the time.
 
     They have no annotation, and do not hold `word`, which is in lower case.
     """
-    return _Splitter(Reader(file, path), word.encode()).parts()
+    return _Splitter(Reader(file, path), word.encode(), known).parts()
 
 
-def split(file: BinaryIO, path: str) -> Iterator[Statement | Trailing]:
+def split(file: BinaryIO, path: str, known: dict[int, inline.Extent] | None = None) -> Iterator[Statement | Trailing]:
     """Yield the statements of a file in order, then one Trailing.
 
     `path` is for messages. Raises SourceError for text that is not UTF-8, for what the lexer cannot read, for psql
     meta-commands other than \\restrict and \\unrestrict, and for annotations inside or behind a statement. A COPY …
-    FROM stdin carries the place of its inline data.
+    FROM stdin carries the place of its inline data; `known` is where such places are kept for the next time.
     """
-    return cast("Iterator[Statement | Trailing]", _Splitter(Reader(file, path), None).parts())
+    return cast(
+        "Iterator[Statement | Trailing]",
+        _Splitter(Reader(file, path), None, known if known is not None else {}).parts(),
+    )
 
 
 class _Splitter:
-    def __init__(self, reader: Reader, word: bytes | None) -> None:
+    def __init__(self, reader: Reader, word: bytes | None, known: dict[int, inline.Extent]) -> None:
         self.reader = reader
+        self.known = known
         # Only counted are ordinary statements without this word; None: all are yielded.
         self.word = word
         # Annotations above a meta-command belong to the statement below it.
@@ -165,7 +169,7 @@ class _Splitter:
             )
         self._annotations(end)
         reader.go_to(end + 1)
-        return statement._replace(data=inline.skip_data(reader, position))
+        return statement._replace(data=inline.skip_data(reader, position, self.known))
 
     def _annotations(self, end: int) -> tuple[Comment, ...]:
         """Return the annotations between what is read next and an index, where there are only comments."""
