@@ -34,6 +34,10 @@ CANCEL_TIMEOUT = 5.0
 # A signal is looked for this often while nothing arrives, in milliseconds.
 SIGNAL_INTERVAL = 100
 
+# What the server says of a prepared statement that is gone.
+UNKNOWN_PREPARED = "26000"
+# Before 17 libpq could not close one without an error if it is gone.
+_CAN_CLOSE = pq.version() >= 170000
 _GOOD = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
 
 
@@ -66,11 +70,14 @@ class Pipeline(Generic[T]):
         self._pgconn = connection.pgconn
         self._on_result: Callable[[T, PGresult], None] = on_result
         self._deferral = ExitStack()
-        self._under_way: deque[tuple[T, int]] = deque()
+        # With each, its size in bytes, and whether its result is told.
+        self._under_way: deque[tuple[T, int, bool]] = deque()
         self._bytes = 0
         self._poll = select.poll()
         # Synchronisation points sent and not yet answered.
         self._synchronisations = 0
+        # The names that statements were prepared under, with the tag of the first that came.
+        self._prepared: dict[bytes, tuple[bytes, T]] = {}
         self.failure: tuple[T, Diagnostic] | None = None
 
     def __enter__(self) -> Self:
@@ -108,8 +115,32 @@ class Pipeline(Generic[T]):
             self._pgconn.send_query_params(sql, parameters)
         except psycopg.OperationalError as error:
             raise _lost(error) from None
-        self._under_way.append((tag, len(sql)))
-        self._bytes += len(sql)
+        self._count(tag, len(sql))
+
+    def send_again(self, tag: T, sql: bytes, parameters: Sequence[bytes | None]) -> None:
+        """Do as `send` for a statement that comes many times: the server parses and plans it once.
+
+        Fails with UNKNOWN_PREPARED where something in between deallocated it.
+        """
+        if not _CAN_CLOSE:
+            self.send(tag, sql, parameters)
+            return
+        if self.failure is not None:
+            return
+        try:
+            if sql not in self._prepared:
+                name = f"whimbrel_{len(self._prepared) + 1}".encode()
+                self._pgconn.send_prepare(name, sql)
+                self._prepared[sql] = name, tag
+                self._under_way.append((tag, 0, False))
+            self._pgconn.send_query_prepared(self._prepared[sql][0], parameters)
+        except psycopg.OperationalError as error:
+            raise _lost(error) from None
+        self._count(tag, sum(len(each or b"") for each in parameters))
+
+    def _count(self, tag: T, size: int) -> None:
+        self._under_way.append((tag, size, True))
+        self._bytes += size
         if len(self._under_way) >= MAX_STATEMENTS or self._bytes >= MAX_BYTES:
             self.flush()
             # Down to a half, not to nothing: the server always has something to do.
@@ -135,10 +166,24 @@ class Pipeline(Generic[T]):
 
     def finish(self) -> tuple[T, Diagnostic] | None:
         """End the batch with a synchronisation point, wait for all results, and return the failure, if any."""
-        self.synchronise()
+        self._end()
         while self._synchronisations:
             self._wait()
         return self.failure
+
+    def _end(self) -> None:
+        self.synchronise()
+        if not self._prepared:
+            return
+        # The session is given back without them; those that are gone already do no harm.
+        try:
+            for name, tag in self._prepared.values():
+                self._pgconn.send_close_prepared(name)
+                self._under_way.append((tag, 0, False))
+        except psycopg.OperationalError as error:
+            raise _lost(error) from None
+        self._prepared.clear()
+        self.synchronise()
 
     def synchronise(self) -> None:
         """Commit what was sent outside a transaction block, without waiting. What is sent next runs in any case."""
@@ -206,7 +251,7 @@ class Pipeline(Generic[T]):
             if self._pgconn.pipeline_status == pq.PipelineStatus.OFF:
                 return False
             self._connection.cancel_safe(timeout=CANCEL_TIMEOUT)
-            self.synchronise()
+            self._end()
             deadline = time.monotonic() + CANCEL_TIMEOUT
             while self._synchronisations and time.monotonic() < deadline:
                 self._wait()
@@ -244,10 +289,11 @@ class Pipeline(Generic[T]):
         if status == pq.ExecStatus.PIPELINE_SYNC:
             self._synchronisations -= 1
             return
-        tag, size = self._under_way.popleft()
+        tag, size, is_told = self._under_way.popleft()
         self._bytes -= size
         if status in _GOOD:
-            self._on_result(tag, result)
+            if is_told:
+                self._on_result(tag, result)
         elif status == pq.ExecStatus.FATAL_ERROR:
             diagnostic = diagnose(result)
             # FATAL is what the server says before it hangs up.
