@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
-from benchmarks.measurement import Command
-from benchmarks.workload import PSQL_SCRIPT, Workload, write_large, write_small
+from benchmarks.contestants import Contestant, Field, Limits
+from benchmarks.workload import Workload, write_copy, write_functions, write_large, write_small
 
 
 class Database(Enum):
@@ -24,19 +24,11 @@ class Database(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
-    """Commands that run one after the other in the workload's folder. `shown` is how a person would write them."""
-
-    name: str
-    commands: tuple[Command, ...]
-    shown: str
-
-
-@dataclass(frozen=True, slots=True)
 class Case:
     """The first contestant is whimbrel; the ratio is its time to each other's.
 
-    `is_long` says that the first round need not be thrown away for the sake of warm caches.
+    `rtt` is how long a round trip takes, in seconds; 0 is a Unix socket. `repeats` is how often all is measured where
+    nothing else was asked for. `is_long` says that the first round need not be thrown away for the sake of warm caches.
     """
 
     name: str
@@ -44,102 +36,106 @@ class Case:
     database: Database
     workload: Callable[[Path], Workload]
     contestants: Callable[[Workload], tuple[Contestant, ...]]
+    rtt: float = 0
+    repeats: int | None = None
     is_long: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is applied: numbers of migrations, and bytes."""
+    """How much is applied: numbers of migrations and functions, and bytes."""
 
     few: int = 4
     some: int = 100
     many: int = 1000
     large: int = 50_000_000
+    copy: int = 1_000_000_000
+    functions: int = 20_000
 
 
-QUICK = Sizes(few=2, some=3, many=5, large=100_000)
+QUICK = Sizes(few=2, some=3, many=5, large=100_000, copy=1_000_000, functions=20)
 
 
-def make_cases(sizes: Sizes, psql: Path) -> tuple[Case, ...]:
-    """Return all cases in the order in which they are measured."""
-    makers = _Makers(psql)
-    few, many = sizes.few, sizes.many
+def make_cases(sizes: Sizes, field: Field, rtt: float) -> tuple[Case, ...]:
+    """Return all cases in the order in which they are measured. `rtt` is that of the slow network, in seconds."""
+    few, some, many = sizes.few, sizes.some, sizes.many
+    delay = f"{rtt * 1000:g}ms"
+    far = f", {rtt * 1000:g} ms away"
+    usual = Limits()
+    once = Limits(peers=1, slow=1, psql=1, each=0)
+    thrice = Limits(peers=3, slow=1, psql=3, each=0)
+
+    def noop(limits: Limits | None, *, is_far: bool = False) -> Callable[[Workload], tuple[Contestant, ...]]:
+        return partial(field.noop, limits=limits, is_far=is_far)
+
+    def status(limits: Limits | None, *, is_far: bool = False) -> Callable[[Workload], tuple[Contestant, ...]]:
+        return partial(field.status, limits=limits, is_far=is_far)
+
+    def up(limits: Limits) -> Callable[[Workload], tuple[Contestant, ...]]:
+        return partial(field.up, limits=limits)
+
+    def file(limits: Limits | None) -> Callable[[Workload], tuple[Contestant, ...]]:
+        return partial(field.file, limits=limits)
+
+    applied, fresh = Database.APPLIED, Database.FRESH
+    nothing = "none pending"
     return (
-        Case("start", "start of a process", Database.ANY, _small(1), makers.start),
-        Case("version", "--version", Database.ANY, _small(1), makers.version),
-        Case("noop-few", f"up, {few} applied, none pending", Database.APPLIED, _small(few), makers.noop),
-        Case("noop-many", f"up, {many:,} applied, none pending", Database.APPLIED, _small(many), makers.noop),
-        Case("status-few", f"status, {few} applied", Database.APPLIED, _small(few), makers.status),
-        Case("status-many", f"status, {many:,} applied", Database.APPLIED, _small(many), makers.status),
-        Case("up-one", "up, 1 small migration", Database.FRESH, _small(1), makers.up),
-        Case("up-some", f"up, {sizes.some} small migrations", Database.FRESH, _small(sizes.some), makers.up),
-        Case("up-many", f"up, {many:,} small migrations", Database.FRESH, _small(many), makers.up, is_long=True),
+        Case("start", "start of a process", Database.ANY, _small(1), field.start),
+        Case("version", "--version", Database.ANY, _small(1), field.version),
+        Case("noop-few", f"up, {few} applied, {nothing}", applied, _small(few), noop(None)),
+        Case("noop-some", f"up, {some} applied, {nothing}", applied, _small(some), noop(usual)),
+        Case("noop-many", f"up, {many:,} applied, {nothing}", applied, _small(many), noop(None)),
+        Case(
+            f"noop-some-{delay}",
+            f"up, {some} applied, {nothing}{far}",
+            applied,
+            _small(some),
+            noop(usual, is_far=True),
+            rtt,
+        ),
+        Case("status-few", f"status, {few} applied", applied, _small(few), status(None)),
+        Case("status-some", f"status, {some} applied", applied, _small(some), status(usual)),
+        Case("status-many", f"status, {many:,} applied", applied, _small(many), status(None)),
+        Case(
+            f"status-some-{delay}",
+            f"status, {some} applied{far}",
+            applied,
+            _small(some),
+            status(usual, is_far=True),
+            rtt,
+        ),
+        Case("up-one", "up, 1 small migration", fresh, _small(1), up(usual)),
+        Case("up-some", f"up, {some} small migrations", fresh, _small(some), up(usual)),
+        Case("up-many", f"up, {many:,} small migrations", fresh, _small(many), up(Limits(slow=2)), is_long=True),
+        Case(f"up-some-{delay}", f"up, {some} small migrations{far}", fresh, _small(some), up(thrice), rtt, None, True),
+        Case(f"up-many-{delay}", f"up, {many:,} small migrations{far}", fresh, _small(many), up(once), rtt, None, True),
         Case(
             "file",
             f"up, one file of {sizes.large / 1e6:g} MB of INSERTs",
-            Database.FRESH,
-            lambda folder: write_large(folder, sizes.large),
-            makers.file,
+            fresh,
+            partial(write_large, size=sizes.large),
+            file(Limits(peers=3, slow=1, psql=3)),
+            is_long=True,
+        ),
+        Case(
+            "copy",
+            f"up, one file of {sizes.copy / 1e6:g} MB of COPY data",
+            fresh,
+            partial(write_copy, size=sizes.copy),
+            file(None),
+            repeats=1,
+            is_long=True,
+        ),
+        Case(
+            "functions",
+            f"up, one file of {sizes.functions:,} functions",
+            fresh,
+            partial(write_functions, count=sizes.functions),
+            file(usual),
             is_long=True,
         ),
     )
 
 
-def whimbrel(*arguments: str) -> Command:
-    """Return the command of this environment's whimbrel: the script that pip installed, or else the module."""
-    script = Path(sys.executable).with_name("whimbrel")
-    start = (str(script),) if script.exists() else (sys.executable, "-m", "whimbrel")
-    return (*start, *arguments)
-
-
 def _small(count: int) -> Callable[[Path], Workload]:
-    return lambda folder: write_small(folder, count)
-
-
-class _Makers:
-    def __init__(self, psql: Path) -> None:
-        self.psql = str(psql)
-
-    def start(self, workload: Workload) -> tuple[Contestant, ...]:
-        del workload
-        imports = "import psycopg, click"
-        return (
-            Contestant("python, psycopg, click", ((sys.executable, "-c", imports),), f'python -c "{imports}"'),
-            Contestant("python", ((sys.executable, "-c", "pass"),), "python -c pass"),
-        )
-
-    def version(self, workload: Workload) -> tuple[Contestant, ...]:
-        del workload
-        return (
-            Contestant("whimbrel", (whimbrel("--version"),), "whimbrel --version"),
-            Contestant("psql", ((self.psql, "--version"),), "psql --version"),
-        )
-
-    def noop(self, workload: Workload) -> tuple[Contestant, ...]:
-        del workload
-        return (Contestant("whimbrel", (whimbrel("up"),), "whimbrel up"), self._select())
-
-    def status(self, workload: Workload) -> tuple[Contestant, ...]:
-        del workload
-        return (Contestant("whimbrel", (whimbrel("status"),), "whimbrel status"), self._select())
-
-    def up(self, workload: Workload) -> tuple[Contestant, ...]:
-        psql = (self.psql, "-q", "-v", "ON_ERROR_STOP=1")
-        each = tuple((*psql, "-1", "-f", str(file.relative_to(workload.folder))) for file in workload.files)
-        return (
-            Contestant("whimbrel", (whimbrel("up"),), "whimbrel up"),
-            Contestant("psql, one process", ((*psql, "-f", PSQL_SCRIPT),), r"psql -q -f -: BEGIN; \i FILE COMMIT; …"),
-            Contestant("psql, a process per file", each, "psql -q -1 -f FILE, once per file"),
-        )
-
-    def file(self, workload: Workload) -> tuple[Contestant, ...]:
-        file = str(workload.files[0].relative_to(workload.folder))
-        psql = (self.psql, "-q", "-v", "ON_ERROR_STOP=1", "-1", "-f", file)
-        return (
-            Contestant("whimbrel", (whimbrel("up"),), "whimbrel up"),
-            Contestant("psql", (psql,), "psql -q -1 -f FILE"),
-        )
-
-    def _select(self) -> Contestant:
-        query = "SELECT version FROM schema_migrations"
-        return Contestant("psql", ((self.psql, "-c", query),), f'psql -c "{query}"')
+    return partial(write_small, count=count)

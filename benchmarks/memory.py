@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,9 @@ _PROC = Path("/proc")
 class Peaks:
     """The largest seen, in kibibytes; None where nothing was seen.
 
-    `client` is resident memory. `backend` is a server process's own memory, without the buffers that all share.
+    `client` is resident memory of the largest process among those that are watched and what they started, so that a
+    script that starts Node or Java counts as these do. `backend` is a server process's own memory, without the buffers
+    that all share.
     """
 
     def __init__(self, postmaster: int, dbname: str) -> None:
@@ -41,17 +43,14 @@ class Peaks:
 
     def sample(self) -> None:
         """Look at all once."""
-        for pid in tuple(self._clients):
-            self.client = _larger(self.client, _read(pid, "VmHWM"))
+        for client in tuple(self._clients):
+            for pid in _tree(client):
+                self.client = _larger(self.client, _read(pid, "VmHWM"))
         for pid in self._backends():
             self.backend = _larger(self.backend, _read(pid, "RssAnon"))
 
     def _backends(self) -> list[int]:
-        try:
-            children = Path(_PROC, str(self._postmaster), "task", str(self._postmaster), "children").read_text()
-        except OSError:
-            return []
-        return [int(pid) for pid in children.split() if self._title.match(_command_line(pid))]
+        return [pid for pid in _children(self._postmaster) if self._title.match(_command_line(pid))]
 
 
 @contextmanager
@@ -77,9 +76,25 @@ def watched(postmaster: int, dbname: str) -> Generator[Peaks]:
         thread.join()
 
 
-def _command_line(pid: str) -> bytes:
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    for child in _children(pid):
+        yield from _tree(child)
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    # A process is the child of the thread that started it.
     with suppress(OSError):
-        return Path(_PROC, pid, "cmdline").read_bytes()
+        for thread in Path(_PROC, str(pid), "task").iterdir():
+            with suppress(OSError):
+                children += map(int, (thread / "children").read_text().split())
+    return children
+
+
+def _command_line(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(_PROC, str(pid), "cmdline").read_bytes()
     return b""
 
 
