@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import random
+import time
+from typing import NamedTuple
+
 from psycopg import sql
 
 from whimbrel.database import Connection
+from whimbrel.errors import LockNotObtained
 from whimbrel.statements.concurrent import Concurrent, Operation
 
-Name = tuple[str, str]
+
+class Index(NamedTuple):
+    """An index in the catalog."""
+
+    oid: int
+    schema: str
+    name: str
 
 
 def find_index(connection: Connection, table: str, index: str) -> bool | None:
@@ -23,58 +34,134 @@ def find_index(connection: Connection, table: str, index: str) -> bool | None:
     return bool(row[0]) if row is not None else None
 
 
-def find_invalid(connection: Connection, table: str, index: str | None) -> list[Name]:
-    """Return a table's invalid indexes, or the one of a name; not those that are being built at this moment.
-
-    A partitioned index is invalid until all partitions have theirs: that is no leftover.
-    """
-    rows = connection.execute(
-        """
-        SELECT n.nspname, c.relname FROM pg_catalog.pg_index AS i
-        JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
-        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE i.indrelid = pg_catalog.to_regclass(%(table)s) AND NOT i.indisvalid
-          AND c.relname = coalesce(%(index)s, c.relname)
-          AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.index_relid = c.oid)
-        ORDER BY c.relname
+# The tables that a statement works on.
+_TABLES = {
+    Operation.CREATE_INDEX: "SELECT pg_catalog.to_regclass(%(target)s)",
+    Operation.DROP_INDEX: """
+        SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass(%(target)s)
         """,
-        {"table": table, "index": index},
-    ).fetchall()
-    return [(str(schema), str(name)) for schema, name in rows]
-
-
-_REINDEXED = {
-    Operation.REINDEX_INDEX: sql.SQL(
-        "i.indrelid = (SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = pg_catalog.to_regclass(%s))"
-    ),
-    Operation.REINDEX_TABLE: sql.SQL("i.indrelid = pg_catalog.to_regclass(%s)"),
-    Operation.REINDEX_SCHEMA: sql.SQL("n.nspname = %s"),
+    # A partitioned one is reindexed partition by partition.
+    Operation.REINDEX_INDEX: """
+        SELECT indrelid FROM pg_catalog.pg_index
+        WHERE indexrelid = pg_catalog.to_regclass(%(target)s)
+           OR indexrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass(%(target)s)))
+        """,
+    Operation.REINDEX_TABLE: """
+        SELECT pg_catalog.to_regclass(%(target)s)
+        UNION ALL SELECT relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass(%(target)s))
+        """,
+    Operation.REINDEX_SCHEMA: """
+        SELECT k.oid FROM pg_catalog.pg_class AS k
+        JOIN pg_catalog.pg_namespace AS s ON s.oid = k.relnamespace
+        WHERE s.nspname = %(target)s AND k.relkind IN ('r', 'm')
+        """,
+    Operation.DETACH_PARTITION: """
+        SELECT pg_catalog.to_regclass(%(target)s)
+        UNION ALL SELECT pg_catalog.to_regclass(%(partition)s)
+        """,
 }
 
 
-def find_reindexed(connection: Connection, concurrent: Concurrent) -> list[Name]:
-    """Return the `_ccnew` and `_ccold` indexes that an interrupted REINDEX CONCURRENTLY left.
+def _query(text: str, concurrent: Concurrent) -> tuple[bytes, dict[str, str | None]]:
+    pattern = "_cc(new|old)[0-9]*$"
+    if concurrent.operation is Operation.CREATE_INDEX:
+        pattern = None if concurrent.index else "_idx[0-9]*$"
+    values = {
+        "target": concurrent.target,
+        "partition": concurrent.partition,
+        "index": concurrent.index,
+        "pattern": pattern,
+    }
+    return text.replace("{tables}", _TABLES[concurrent.operation]).encode(), values
 
-    Those of TOAST tables are left alone: dropping them needs a superuser who allows it.
+
+def find_invalid(connection: Connection, concurrent: Concurrent) -> list[Index]:
+    """Return the invalid indexes that a statement may have left, or that somebody is building at this moment.
+
+    Of a REINDEX they are the `_ccnew` and `_ccold`, but for those of TOAST tables: dropping these needs a superuser who
+    allows it. Of a CREATE INDEX without a name they are those that PostgreSQL may have named. A partitioned index is
+    invalid until all partitions have theirs: that is no leftover.
     """
-    query = sql.SQL(
-        """
-        SELECT n.nspname, c.relname FROM pg_catalog.pg_index AS i
-        JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
-        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE {} AND NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$'
-          AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.index_relid = c.oid)
-        ORDER BY c.relname
-        """
-    ).format(_REINDEXED[concurrent.operation])
-    rows = connection.execute(query, [concurrent.target]).fetchall()
-    return [(str(schema), str(name)) for schema, name in rows]
+    rows = connection.execute(
+        *_query(
+            """
+            SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_index AS i
+            JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE i.indrelid IN ({tables}) AND NOT i.indisvalid
+              AND CASE WHEN %(pattern)s::text IS NULL THEN c.relname = %(index)s ELSE c.relname ~ %(pattern)s END
+            ORDER BY n.nspname, c.relname
+            """,
+            concurrent,
+        )
+    ).fetchall()
+    return [Index(int(oid), str(schema), str(name)) for oid, schema, name in rows]
 
 
-def drop_index(connection: Connection, name: Name) -> None:
+def find_abandoned(connection: Connection, concurrent: Concurrent, wait: float) -> list[Index]:
+    """Return the invalid indexes that a statement may have left and that nobody is building.
+
+    Waits for others as `wait_for_others` does: whether an index that is being built is one's own leftover cannot be
+    told before the end of that.
+    """
+    while True:
+        before = find_invalid(connection, concurrent)
+        wait_for_others(connection, concurrent, wait)
+        after = find_invalid(connection, concurrent)
+        # What has come up in between may be under construction.
+        if all(index in before for index in after):
+            return after
+
+
+def wait_for_others(connection: Connection, concurrent: Concurrent, wait: float) -> None:
+    """Wait for those who work on a statement's tables with a lock like its own, up to `wait` seconds.
+
+    The server's progress views keep back what other roles do, its list of locks does not. Looks again and again instead
+    of waiting for the lock: a statement that waits for it holds a snapshot, for which a concurrent build that has it
+    waits in its turn, and the server ends one of the two (seen on 18). Raises LockNotObtained when the time is over.
+    """
+    deadline = time.monotonic() + wait
+    while other := _find_other(connection, concurrent):
+        if time.monotonic() >= deadline:
+            raise other
+        time.sleep(random.uniform(0.1, 0.5))  # noqa: S311
+
+
+def _find_other(connection: Connection, concurrent: Concurrent) -> LockNotObtained | None:
+    # Autovacuum, which has no role, gives way by itself.
+    row = connection.execute(
+        *_query(
+            """
+            SELECT l.relation::pg_catalog.regclass::text, l.pid, a.usename, coalesce(a.application_name, '')
+            FROM pg_catalog.pg_locks AS l
+            JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid AND a.usesysid IS NOT NULL
+            WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'ShareUpdateExclusiveLock'
+              AND l.pid <> pg_catalog.pg_backend_pid()
+              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+              AND l.relation IN ({tables})
+            LIMIT 1
+            """,
+            concurrent,
+        )
+    ).fetchone()
+    if row is None:
+        return None
+    table, pid, role, application = row
+    return LockNotObtained(
+        f"another session works on table {table} (process {pid})",
+        detail=(
+            f"It is {application or 'a session'} of role {role}, with an index build, a VACUUM or such. A concurrent"
+            " statement beside it could end in a deadlock, and its index looks like one that was left behind."
+        ),
+        hint="Wait for it and run the command again, or give it more time: --lock-wait 10min",
+    )
+
+
+def drop_index(connection: Connection, index: Index) -> None:
     """Drop an index without standing in anybody's way."""
     connection.execute("SET lock_timeout = 0")
-    connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(*name)))
+    name = sql.Identifier(index.schema, index.name)
+    connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(name))
 
 
 def relation_exists(connection: Connection, name: str) -> bool:

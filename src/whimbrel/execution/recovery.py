@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime
+from typing import assert_never
 
 from psycopg import pq
 
+from whimbrel import database
 from whimbrel.database import Connection
-from whimbrel.errors import Unsettled
+from whimbrel.errors import LockNotObtained, Unsettled
 from whimbrel.execution import leftovers
 from whimbrel.execution.task import Task
 from whimbrel.history.journal import Entry
@@ -39,53 +43,66 @@ def settle(connection: Connection, task: Task, number: int, statement: Statement
     """Decide what became of a statement that was started and not finished.
 
     Returns the reason why it counts as done, or None where it is to be run again: what it left behind is then removed.
-    Raises Unsettled, with the evidence, where that cannot be told.
+    Raises Unsettled, with the evidence, where that cannot be told, and LockNotObtained where somebody else works on the
+    table for longer than one waits for the lock.
     """
     concurrent = find_concurrent(statement.sql)
-    match concurrent.operation if concurrent is not None else None:
-        case Operation.CREATE_INDEX if concurrent is not None:
-            outcome = _settle_create_index(connection, concurrent)
-        case Operation.DROP_INDEX if concurrent is not None:
-            outcome = None if leftovers.relation_exists(connection, concurrent.target) else "the index is gone"
-        case Operation.REINDEX_INDEX | Operation.REINDEX_TABLE | Operation.REINDEX_SCHEMA if concurrent is not None:
-            for index in leftovers.find_reindexed(connection, concurrent):
+    if concurrent is not None and concurrent.operation is Operation.REPEATABLE:
+        return None
+    with _positioned(task, statement):
+        reason, evidence = _look(connection, task, concurrent) if concurrent is not None else (None, _NOTHING)
+    if evidence is None:
+        return reason
+    raise Unsettled(
+        f"statement {number} was started and not seen to end",
+        detail=evidence,
+        hint=f"Look, then say: whimbrel resolve {task.step.version} --done, or --retry to run it again.",
+        position=task.step.script.position(statement),
+    )
+
+
+_NOTHING = "It may have been done, wholly or in part; nothing in the catalog tells."
+
+
+def _look(connection: Connection, task: Task, concurrent: Concurrent) -> tuple[str | None, str | None]:
+    """Return why a statement counts as done, None where it is to be run again, and why that cannot be told."""
+    wait = database.seconds(task.config.lock_wait)
+    reason = evidence = None
+    match concurrent.operation:
+        case Operation.CREATE_INDEX:
+            reason, evidence = _look_for_index(connection, concurrent, wait)
+        case Operation.DROP_INDEX:
+            leftovers.wait_for_others(connection, concurrent, wait)
+            reason = None if leftovers.relation_exists(connection, concurrent.target) else "the index is gone"
+        case Operation.REINDEX_INDEX | Operation.REINDEX_TABLE | Operation.REINDEX_SCHEMA:
+            for index in leftovers.find_abandoned(connection, concurrent, wait):
                 leftovers.drop_index(connection, index)
-            outcome = None
-        case Operation.DETACH_PARTITION if concurrent is not None:
-            outcome = leftovers.finish_detach(connection, concurrent)
-        case Operation.CREATE_DATABASE if concurrent is not None:
-            outcome = "the database is there" if leftovers.database_exists(connection, concurrent.target) else None
-        case Operation.DROP_DATABASE if concurrent is not None:
-            outcome = None if leftovers.database_exists(connection, concurrent.target) else "the database is gone"
+        case Operation.DETACH_PARTITION:
+            leftovers.wait_for_others(connection, concurrent, wait)
+            reason = leftovers.finish_detach(connection, concurrent)
+        case Operation.CREATE_DATABASE:
+            reason = "the database is there" if leftovers.database_exists(connection, concurrent.target) else None
+        case Operation.DROP_DATABASE:
+            reason = None if leftovers.database_exists(connection, concurrent.target) else "the database is gone"
         case Operation.REPEATABLE:
-            outcome = None
+            pass
         case _:
-            outcome = _UNKNOWN
-    if outcome == _UNKNOWN:
-        raise Unsettled(
-            f"statement {number} was started and not seen to end",
-            detail="It may have been done, wholly or in part; nothing in the catalog tells.",
-            hint=f"Look, then say: whimbrel resolve {task.step.version} --done, or --retry to run it again.",
-            position=task.step.script.position(statement),
-        )
-    return outcome
+            assert_never(concurrent.operation)
+    return reason, evidence
 
 
-_UNKNOWN = "unknown"
-
-
-def _settle_create_index(connection: Connection, concurrent: Concurrent) -> str | None:
+def _look_for_index(connection: Connection, concurrent: Concurrent, wait: float) -> tuple[str | None, str | None]:
+    left = leftovers.find_abandoned(connection, concurrent, wait)
     if concurrent.index:
-        is_valid = leftovers.find_index(connection, concurrent.target, concurrent.index)
-        if is_valid:
-            return "the index is there and valid"
-        if is_valid is None:
-            return None
-    left = leftovers.find_invalid(connection, concurrent.target, concurrent.index or None)
+        if leftovers.find_index(connection, concurrent.target, concurrent.index):
+            return "the index is there and valid", None
+    elif len(left) != 1:
+        # Built whole, or not begun; or one of them is somebody else's.
+        names = ", ".join(index.name for index in left)
+        return None, f"It gives its index no name, and any of these may be what it left: {names}." if left else _NOTHING
     for index in left:
         leftovers.drop_index(connection, index)
-    # Without a name, and with nothing invalid left, it was built whole or not begun.
-    return None if left or concurrent.index else _UNKNOWN
+    return None, None
 
 
 def find_invalid_index(connection: Connection, statement: Statement) -> str | None:
@@ -116,6 +133,23 @@ def waits_without_blocking(statement: Statement) -> bool:
     """Whether a statement is one of the CONCURRENTLY kind, which keep nobody waiting while they wait."""
     concurrent = find_concurrent(statement.sql)
     return concurrent is not None and concurrent.operation in _CONCURRENT and b"concurrently" in statement.sql.lower()
+
+
+def wait_for_others(connection: Connection, task: Task, statement: Statement) -> None:
+    """Wait, before a statement of the CONCURRENTLY kind, for those whom it would meet in a deadlock."""
+    concurrent = find_concurrent(statement.sql)
+    if concurrent is not None and concurrent.operation in _CONCURRENT:
+        with _positioned(task, statement):
+            leftovers.wait_for_others(connection, concurrent, database.seconds(task.config.lock_wait))
+
+
+@contextmanager
+def _positioned(task: Task, statement: Statement) -> Generator[None]:
+    try:
+        yield
+    except LockNotObtained as error:
+        error.position = task.step.script.position(statement)
+        raise
 
 
 def is_undone_by_error(statement: Statement, sqlstate: str | None) -> bool:
