@@ -25,11 +25,13 @@ class Config:
     """Everything that can be configured. Paths are absolute; durations are PostgreSQL's ("5s", "0" for none).
 
     `database` is anything that libpq accepts, `embedded:PATH`, or None: libpq's own defaults and PG* variables then
-    decide. `origins` says for each value that is no default where it came from. The repr shows no password.
+    decide. `direct_url` is the same for an address that goes around a pooler, and is used in its place. `origins` says
+    for each value that is no default where it came from. The repr shows no password.
     """
 
     root: Path
     database: str | None = field(default=None, repr=False)
+    direct_url: str | None = field(default=None, repr=False)
     migrations: Path = Path("migrations")
     seeds: Path = Path("seeds")
     history_table: str = "public.schema_migrations"
@@ -37,11 +39,17 @@ class Config:
     role: str = "none"
     lock_timeout: str = "5s"
     statement_timeout: str = "0"
+    lock: str = "session"
     lock_wait: str = "1min"
     out_of_order: str = "apply"
     origins: Mapping[str, str] = field(default_factory=dict[str, str])
     # PG* variables of `.env`, which libpq itself would not see.
     variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+    @property
+    def address(self) -> str | None:
+        """The address that is connected to: `direct_url` where it is given."""
+        return self.database if self.direct_url is None else self.direct_url
 
     @property
     def history_schema(self) -> str:
@@ -87,9 +95,15 @@ def read_config(
     if path is not None:
         take(_read_file(path), path.name if path.parent == here else str(path), path.parent)
     dotenv = _read_env(root / ".env")
+    if environment.get("WHIMBREL_DATABASE"):
+        # Who gives whimbrel a database of its own means that one, and not the application's around the pooler.
+        dotenv.pop("DIRECT_URL", None)
     take(_from_variables(dotenv), ".env", root)
     take(_from_variables(environment), "environment", here)
     take({key: value for key, value in flags.items() if value is not None}, "command line", here)
+    if flags.get("database") is not None and flags.get("direct_url") is None:
+        values.pop("direct_url", None)
+        origins.pop("direct_url", None)
     variables = {name: value for name, value in dotenv.items() if name.startswith("PG") and name not in environment}
     return replace(_config_of(values, root), origins=origins, variables=variables)
 
@@ -204,6 +218,8 @@ def _from_variables(variables: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     if variables.get("DATABASE_URL"):
         found["database"] = variables["DATABASE_URL"]
+    if variables.get("DIRECT_URL") and not variables.get("WHIMBREL_DATABASE"):
+        found["direct_url"] = variables["DIRECT_URL"]
     for key in KEYS:
         value = variables.get(f"WHIMBREL_{key.upper()}")
         if value:
@@ -215,7 +231,7 @@ def _checked(key: str, value: str, base: Path, origin: str) -> str:
     match key:
         case "migrations" | "seeds":
             return str(_path(key, value, base, origin))
-        case "database" if value.startswith("embedded:"):
+        case "database" | "direct_url" if value.startswith("embedded:"):
             location, mark, options = value.removeprefix("embedded:").partition("?")
             if not location:
                 return value
@@ -229,6 +245,9 @@ def _checked(key: str, value: str, base: Path, origin: str) -> str:
         case "lock_timeout" | "statement_timeout" | "lock_wait":
             if not _DURATION.fullmatch(value):
                 raise _bad_value(key, value, origin, 'It is a duration such as "5s" or "2min".')
+        case "lock":
+            if value not in ("session", "transaction"):
+                raise _bad_value(key, value, origin, 'It is "session" or "transaction".')
         case "out_of_order":
             if value not in ("apply", "refuse"):
                 raise _bad_value(key, value, origin, 'It is "apply" or "refuse".')

@@ -66,8 +66,8 @@ def test_origins_for_a_person(alone: Project) -> None:
     out = alone.succeed("status", "--origins", variables={"DATABASE_URL": "postgresql://me:hunter2@db.example/app"})
     lines = out.splitlines()
     assert lines[0] == ("database           user=me password=******** dbname=app host=db.example  (environment)")
-    assert lines[1] == f"migrations         {alone.root}/db  (whimbrel.toml)"
-    assert lines[3] == "history_table      public.schema_migrations  (default)"
+    assert lines[2] == f"migrations         {alone.root}/db  (whimbrel.toml)"
+    assert lines[4] == "history_table      public.schema_migrations  (default)"
     assert "hunter2" not in out
 
 

@@ -22,7 +22,16 @@ class Invocation:
     is_quiet: bool
 
 
-_FLAGS = ("database", "migrations", "seeds", "history_table", "lock_timeout", "statement_timeout", "lock_wait")
+_FLAGS = (
+    "database",
+    "migrations",
+    "seeds",
+    "history_table",
+    "lock_timeout",
+    "statement_timeout",
+    "lock",
+    "lock_wait",
+)
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--database", metavar="URL", help="A URL, a libpq connection string, or embedded:PATH."),
@@ -36,6 +45,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 _RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--lock-timeout", metavar="TIME", help="How long a statement waits for a table's lock (5s)."),
     click.option("--statement-timeout", metavar="TIME", help="How long a statement may run (0: no limit)."),
+    click.option("--lock", metavar="KIND", help="What the lock belongs to: session or transaction (session)."),
     click.option("--lock-wait", metavar="TIME", help="How long to wait for another run to end (1min)."),
 )
 

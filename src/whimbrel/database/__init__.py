@@ -2,24 +2,54 @@
 
 from whimbrel.database.address import conninfo, hide_secrets, split_password, without_password
 from whimbrel.database.connection import Connection, connect, create_database, describe, explain, server_version
-from whimbrel.database.lock import find_holder, hold_lock, lock_key, seconds
-from whimbrel.database.session import settings, settings_statement
+from whimbrel.database.lock import (
+    BEGIN,
+    POOLER_HINT,
+    Waiting,
+    find_holder,
+    hold_lock,
+    hold_transaction_lock,
+    lock_key,
+    seconds,
+    swapped,
+    try_statement,
+)
+from whimbrel.database.pooler import ROUNDS, Mode, find_mode
+from whimbrel.database.session import (
+    local_statement,
+    opening_statement,
+    settings,
+    settings_statement,
+    with_settings,
+)
 
 __all__ = [
+    "BEGIN",
+    "POOLER_HINT",
+    "ROUNDS",
     "Connection",
+    "Mode",
+    "Waiting",
     "connect",
     "conninfo",
     "create_database",
     "describe",
     "explain",
     "find_holder",
+    "find_mode",
     "hide_secrets",
     "hold_lock",
+    "hold_transaction_lock",
+    "local_statement",
     "lock_key",
+    "opening_statement",
     "seconds",
     "server_version",
     "settings",
     "settings_statement",
     "split_password",
+    "swapped",
+    "try_statement",
+    "with_settings",
     "without_password",
 ]

@@ -92,6 +92,8 @@ def without_password(database: str) -> str:
 
 # The parameters of a connection that nobody may see.
 _SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
+# The variables that may hold one.
+_SECRET_VARIABLES = ("PGPASSWORD", "DATABASE_URL", "WHIMBREL_DATABASE", "DIRECT_URL", "WHIMBREL_DIRECT_URL")
 # The secrets that this process was given, for texts that are not of our making.
 _known_secrets: set[str] = set()
 
@@ -103,7 +105,7 @@ def _remember(parameters: Mapping[str, str]) -> None:
 
 def hide_secrets(text: str) -> str:
     """Return a text, such as a traceback, in which no password stands that this process was given."""
-    given = (os.environ.get(name, "") for name in ("PGPASSWORD", "DATABASE_URL", "WHIMBREL_DATABASE"))
+    given = (os.environ.get(name, "") for name in _SECRET_VARIABLES)
     for secret in sorted({*_known_secrets, *given} - {""}, key=len, reverse=True):
         # In a message a text may stand as Python writes it.
         for spelling in (secret, repr(secret)[1:-1]):

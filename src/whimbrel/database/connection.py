@@ -89,6 +89,8 @@ def _connection_hint(text: str) -> str | None:
         return "Check the user and the password; ~/.pgpass and PGPASSWORD are read too."
     if "Connection refused" in text or "No such file or directory" in text or "failed to resolve host" in text:
         return "Is the server running? Where its address comes from is shown by: whimbrel status --origins"
+    if "unsupported startup parameter" in text:
+        return "A pooler refuses what the address asks for; take it out, or go around the pooler: direct_url."
     if "timeout expired" in text:
         return "Nobody answered. Where the address comes from is shown by: whimbrel status --origins"
     if "too many" in text or "remaining connection slots" in text:

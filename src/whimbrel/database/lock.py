@@ -1,4 +1,4 @@
-"""The advisory lock: one run at a time for each history table."""
+"""The advisory lock: one run at a time for each history table, or one transaction of a run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ from psycopg import pq
 
 from whimbrel.config import Config
 from whimbrel.database.connection import Connection
-from whimbrel.errors import LockNotObtained
+from whimbrel.errors import ConfigError, LockNotObtained
 from whimbrel.events import Listener, LockHeld
+
+# What to do about a pooler that gives every transaction another server session.
+POOLER_HINT = (
+    'Give the address that goes around the pooler, direct_url = "postgresql://…" in whimbrel.toml or DIRECT_URL;'
+    ' or lock each transaction: lock = "transaction" (--lock transaction).'
+)
+_UNLOCK_ATTEMPTS = 20
 
 
 def lock_key(config: Config) -> int:
@@ -25,30 +32,20 @@ def lock_key(config: Config) -> int:
 
 
 @contextmanager
-def hold_lock(connection: Connection, key: int, wait: float, emit: Listener) -> Generator[bool]:
+def hold_lock(
+    connection: Connection, key: int, wait: float, emit: Listener, process: int | None = None
+) -> Generator[bool]:
     """Hold the session-level advisory lock `key`; yield whether another session held it first.
 
     Polls for up to `wait` seconds and emits LockHeld every few of them. Never waits inside pg_advisory_lock: a blocked
     waiter holds a snapshot, which deadlocks CREATE INDEX CONCURRENTLY in the holder (seen on 13 to 18). Raises
-    LockNotObtained when the time is over.
+    LockNotObtained when the time is over, and ConfigError where another server process than `process` answers.
     """
-    start = time.monotonic()
-    next_report = start
+    waiting = Waiting(connection, key, wait, emit)
     waited = False
-    while not _try_lock(connection, key):
+    while not _try_lock(connection, key, process):
         waited = True
-        now = time.monotonic()
-        holder = find_holder(connection, key)
-        if now - start >= wait:
-            raise LockNotObtained(
-                f"another run holds the lock{f' (process {holder.pid})' if holder else ''}",
-                detail=_holder_detail(holder),
-                hint="Wait for it and run the command again, or give it more time: --lock-wait 10min",
-            )
-        if holder is not None and now >= next_report:
-            emit(holder)
-            next_report = now + 5
-        time.sleep(min(random.uniform(0.1, 0.5), max(0.01, wait - (now - start))))  # noqa: S311
+        waiting.pause()
     try:
         yield waited
     finally:
@@ -56,12 +53,112 @@ def hold_lock(connection: Connection, key: int, wait: float, emit: Listener) -> 
         if connection.pgconn.transaction_status == pq.TransactionStatus.IDLE:
             # Where that fails the session is gone, and its lock with it.
             with suppress(psycopg.Error):
-                connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", [key])
+                _unlock(connection, key, process)
 
 
-def _try_lock(connection: Connection, key: int) -> bool:
-    row = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(%s)", [key]).fetchone()
-    return row is not None and bool(row[0])
+def _try_lock(connection: Connection, key: int, process: int | None) -> bool:
+    row = connection.execute(
+        "SELECT CASE WHEN pg_catalog.pg_backend_pid() = coalesce(%s, pg_catalog.pg_backend_pid())"
+        " THEN pg_catalog.pg_try_advisory_lock(%s) END",
+        [process, key],
+    ).fetchone()
+    assert row is not None
+    if row[0] is None:
+        raise swapped(process)
+    return bool(row[0])
+
+
+def _unlock(connection: Connection, key: int, process: int | None) -> None:
+    # Behind a pooler that has swapped the session the one with the lock may come back; not for ever.
+    for _ in range(_UNLOCK_ATTEMPTS):
+        row = connection.execute(
+            "SELECT CASE WHEN pg_catalog.pg_backend_pid() = coalesce(%s, pg_catalog.pg_backend_pid())"
+            " THEN pg_catalog.pg_advisory_unlock(%s) END",
+            [process, key],
+        ).fetchone()
+        if row is None or row[0] is not None:
+            return
+
+
+def swapped(process: int | None) -> ConfigError:
+    """Return the error for a connection that another server process answers than the one that has the lock."""
+    return ConfigError(
+        "the connection leads to another server session than the one that holds the lock",
+        detail=(
+            "A pooler in transaction mode is between, and was not recognised as one. Nothing more was done."
+            f" The lock may stay with server process {process} until the pooler closes it."
+        ),
+        hint=POOLER_HINT,
+    )
+
+
+@contextmanager
+def hold_transaction_lock(connection: Connection, key: int, wait: float, emit: Listener) -> Generator[bool]:
+    """Hold the same lock for one transaction, which the block is; yield whether another session held it first.
+
+    Waits as `hold_lock` does, outside any transaction. Commits at the end of the block, rolls back after an error.
+    """
+    waiting = Waiting(connection, key, wait, emit)
+    waited = False
+    while True:
+        connection.execute(BEGIN)
+        row = connection.execute("SELECT pg_catalog.pg_try_advisory_xact_lock(%s)", [key]).fetchone()
+        if row is not None and row[0]:
+            break
+        connection.execute("ROLLBACK")
+        waited = True
+        waiting.pause()
+    try:
+        yield waited
+        if connection.pgconn.transaction_status == pq.TransactionStatus.INTRANS:
+            connection.execute("COMMIT")
+    finally:
+        if connection.pgconn.transaction_status in (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR):
+            with suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+
+
+# Not what the role or the database may have as its default: each statement has to see what was committed before it.
+BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
+def try_statement(key: int) -> tuple[bytes, list[bytes]]:
+    """Return the statement that takes the lock for the transaction or fails with DIVISION_BY_ZERO."""
+    return (
+        b"SELECT 1 / CASE WHEN pg_catalog.pg_try_advisory_xact_lock($1::bigint) THEN 1 ELSE 0 END",
+        [str(key).encode()],
+    )
+
+
+class Waiting:
+    """The time that a run may wait for others, and what it tells meanwhile."""
+
+    def __init__(self, connection: Connection, key: int, wait: float, emit: Listener) -> None:
+        self._connection = connection
+        self._key = key
+        self._wait = wait
+        self._emit = emit
+        self._start = self._next_report = time.monotonic()
+
+    def begin_anew(self) -> None:
+        """Give the whole time again: the run has got somewhere."""
+        self._start = time.monotonic()
+
+    def pause(self) -> None:
+        """Wait a moment, and tell who holds the lock every few seconds. Raises LockNotObtained when time is over."""
+        now = time.monotonic()
+        passed = now - self._start
+        holder = find_holder(self._connection, self._key)
+        if passed >= self._wait:
+            raise LockNotObtained(
+                f"another run holds the lock{f' (process {holder.pid})' if holder else ''}",
+                detail=_holder_detail(holder),
+                hint="Wait for it and run the command again, or give it more time: --lock-wait 10min",
+            )
+        if holder is not None and now >= self._next_report:
+            self._emit(holder)
+            self._next_report = now + 5
+        time.sleep(min(random.uniform(0.1, 0.5), max(0.01, self._wait - passed)))  # noqa: S311
 
 
 def find_holder(connection: Connection, key: int) -> LockHeld | None:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from psycopg.pq.abc import PGresult
 
@@ -15,6 +16,7 @@ from whimbrel.database import Connection
 from whimbrel.errors import StatementFailed, WhimbrelError
 from whimbrel.events import Listener, StatementSkipped, StepAdvanced, StepFinished, StepStarted
 from whimbrel.execution import recovery
+from whimbrel.execution.guard import REFUSED, SessionGuard
 from whimbrel.execution.task import Task
 from whimbrel.execution.transaction import restore
 from whimbrel.history import Record, journal
@@ -30,15 +32,19 @@ _MAY_COMMIT = re.compile(rb"(?:call|do)\b", re.IGNORECASE)
 _SESSION = re.compile(rb"(?:set|reset)\b|select\s+(?:pg_catalog\s*\.\s*)?set_config\b", re.IGNORECASE)
 _IN_TRANSACTION_BLOCK = "25001"
 
+# What a result belongs to: a statement of the script, the look whether the session is still the same, or neither.
+_Tag: TypeAlias = Statement | SessionGuard | None
+
 
 def run(
-    connection: Connection, task: Task, emit: Listener, on_finished: Callable[[Step], None]
+    connection: Connection, task: Task, emit: Listener, on_finished: Callable[[Step], None], guard: SessionGuard
 ) -> tuple[Task, WhimbrelError] | None:
     """Run one autocommit task, going on where an interrupted run of it ended; return it with the error, if any.
 
     A statement that may run in a transaction shares one with its journal row: it is done and journalled, or neither.
     The others are journalled as started before and as finished after; one that was started and not finished is settled
-    by `recovery`. The history row and the end of the journal are one transaction.
+    by `recovery`. The history row and the end of the journal are one transaction. Each transaction, and each statement
+    outside one just before, looks whether the session is still that of `guard`.
     """
     started = time.monotonic()
     started_at = recovery.server_time(connection)
@@ -53,18 +59,18 @@ def run(
             recovery.check_unchanged(task, entry, number, statement, checksum)
             reason = "done before" if entry.is_finished else recovery.settle(connection, task, number, statement)
         if reason is None:
-            failure = _run_statement(connection, task, place, statement, checksum)
+            failure = _run_statement(connection, task, guard, place, statement, checksum)
             if failure is not None:
                 return task, failure
             emit(StepAdvanced(task.step, number, task.outline.statements))
         else:
             if entry is not None and not entry.is_finished:
-                _write(connection, task, [journal.mark_finished(task.config, place, checksum)])
+                _write(connection, task, guard, [journal.mark_finished(task.config, place, checksum)])
             elif _SESSION.match(statement.sql):
                 connection.execute(statement.sql)
             emit(StatementSkipped(task.step, number, reason))
     with deferred():
-        failure = _record(connection, task, started_at)
+        failure = _record(connection, task, guard, started_at)
         if failure is not None:
             return task, failure
         on_finished(task.step)
@@ -73,26 +79,33 @@ def run(
 
 
 def _run_statement(
-    connection: Connection, task: Task, place: Place, statement: Statement, checksum: str
+    connection: Connection, task: Task, guard: SessionGuard, place: Place, statement: Statement, checksum: str
 ) -> WhimbrelError | None:
     asks_for_autocommit = not task.outline.annotations.transaction
     if statement.kind is Kind.AUTOCOMMIT or (asks_for_autocommit and _MAY_COMMIT.match(statement.sql)):
-        return _run_alone(connection, task, place, statement, checksum)
-    failure = _run_with_journal(connection, task, place, statement, checksum)
+        return _run_alone(connection, task, guard, place, statement, checksum)
+    failure = _run_with_journal(connection, task, guard, place, statement, checksum)
     if failure is None:
         return None
     if asks_for_autocommit and failure[0] is statement and failure[1].sqlstate == _IN_TRANSACTION_BLOCK:
         # The server knows better than the grammar; nothing was done yet.
-        return _run_alone(connection, task, place, statement, checksum)
-    return task.error(failure[1], failure[0])
+        return _run_alone(connection, task, guard, place, statement, checksum)
+    return _error(task, guard, failure)
+
+
+def _error(task: Task, guard: SessionGuard, failure: tuple[_Tag, Diagnostic]) -> WhimbrelError:
+    tag, diagnostic = failure
+    if tag is guard and diagnostic.sqlstate == REFUSED:
+        return database.swapped(guard.process)
+    return task.error(diagnostic, tag if isinstance(tag, Statement) else None)
 
 
 def _run_with_journal(
-    connection: Connection, task: Task, place: Place, statement: Statement, checksum: str
-) -> tuple[Statement | None, Diagnostic] | None:
-    with Pipeline[Statement | None](connection, _ignore_result) as pipeline:
+    connection: Connection, task: Task, guard: SessionGuard, place: Place, statement: Statement, checksum: str
+) -> tuple[_Tag, Diagnostic] | None:
+    with Pipeline[_Tag](connection, _ignore_result) as pipeline:
         pipeline.send(None, b"BEGIN")
-        pipeline.send(None, *database.settings_statement(task.settings()))
+        pipeline.send(guard, *database.settings_statement(task.settings(), process=guard.process))
         if statement.kind is Kind.COPY_IN:
             pipeline.copy_in(statement, statement.sql, task.step.script.copy_data(statement))
         else:
@@ -106,24 +119,27 @@ def _run_with_journal(
 
 
 def _run_alone(
-    connection: Connection, task: Task, place: Place, statement: Statement, checksum: str
+    connection: Connection, task: Task, guard: SessionGuard, place: Place, statement: Statement, checksum: str
 ) -> WhimbrelError | None:
     own = task.settings()
     if recovery.waits_without_blocking(statement) and task.outline.annotations.lock_timeout is None:
         # It stands in nobody's way while it waits, and a timeout would leave an invalid index behind.
         own["lock_timeout"] = "0"
-    _write(connection, task, [journal.mark_started(task.config, place, checksum)])
-    with Pipeline[Statement | None](connection, _ignore_result) as pipeline:
-        pipeline.send(None, *database.settings_statement(own))
+    _write(connection, task, guard, [journal.mark_started(task.config, place, checksum)])
+    with Pipeline[_Tag](connection, _ignore_result) as pipeline:
+        pipeline.send(guard, *database.settings_statement(own, process=guard.process))
         # Such a statement has to be the first behind a synchronisation point.
         pipeline.finish()
         pipeline.send(statement, statement.sql)
         failure = pipeline.finish()
     if failure is not None:
         recovery.roll_back(connection)
-        if recovery.is_undone_by_error(statement, failure[1].sqlstate):
-            _write(connection, task, [journal.forget(task.config, place)])
-        return task.error(failure[1], failure[0])
+        if failure[0] is not statement:
+            # It was not sent. Any session may say so, also another one than that with the lock.
+            history.write(connection, [*journal.as_oneself(task.config), journal.forget(task.config, place)])
+        elif recovery.is_undone_by_error(statement, failure[1].sqlstate):
+            _write(connection, task, guard, [journal.forget(task.config, place)])
+        return _error(task, guard, failure)
     problem = recovery.find_invalid_index(connection, statement)
     if problem is not None:
         return StatementFailed(
@@ -132,22 +148,32 @@ def _run_alone(
             hint=f"Drop it and run the command again: DROP INDEX CONCURRENTLY {problem};",
             position=task.step.script.position(statement),
         )
-    _write(connection, task, [journal.mark_finished(task.config, place, checksum)])
+    _write(connection, task, guard, [journal.mark_finished(task.config, place, checksum)])
     return None
 
 
-def _write(connection: Connection, task: Task, records: Iterable[Record]) -> None:
-    diagnostic = history.write(connection, [*journal.as_oneself(task.config), *records])
-    if diagnostic is not None:
-        raise task.error(diagnostic, None)
+def _write(connection: Connection, task: Task, guard: SessionGuard, records: Iterable[Record]) -> None:
+    failure = _write_guarded(connection, task, guard, [*journal.as_oneself(task.config), *records])
+    if failure is not None:
+        raise failure
 
 
-def _record(connection: Connection, task: Task, started_at: datetime) -> WhimbrelError | None:
+def _record(connection: Connection, task: Task, guard: SessionGuard, started_at: datetime) -> WhimbrelError | None:
     before, after = task.records(started_at)
     resets = [Record(text, tuple(values)) for text, values in restore(task, connection.info.server_version)]
-    diagnostic = history.write(connection, [*resets, *before, *after])
-    return task.error(diagnostic, None) if diagnostic is not None else None
+    return _write_guarded(connection, task, guard, [*resets, *before, *after])
 
 
-def _ignore_result(tag: Statement | None, result: PGresult) -> None:
+def _write_guarded(
+    connection: Connection, task: Task, guard: SessionGuard, records: Iterable[Record]
+) -> WhimbrelError | None:
+    check, values = database.settings_statement({}, process=guard.process)
+    diagnostic = history.write(connection, [Record(check, tuple(values)), *records])
+    if diagnostic is None:
+        return None
+    # Nothing else that is written divides anything.
+    return _error(task, guard, (guard if diagnostic.sqlstate == REFUSED else None, diagnostic))
+
+
+def _ignore_result(tag: _Tag, result: PGresult) -> None:
     del tag, result

@@ -19,7 +19,9 @@ def baseline(session: Session, source: Source, version: int, *, emit: Listener =
         migrations = plan_baseline(compare(source.migrations, before.applied), version)
         if migrations and not before.is_current:
             history.ensure_history(session.connection, session.config)
-        records = [history.record_applied(session.config, migration, "baseline") for migration in migrations]
+        records = [
+            history.record_applied(session.config, migration, "baseline", run=session.run) for migration in migrations
+        ]
         failure = history.write(session.connection, records)
         if failure is not None:
             raise StatementFailed(f"the baseline cannot be recorded: {failure.message}", sqlstate=failure.sqlstate)
@@ -42,7 +44,7 @@ def repair(session: Session, source: Source, *, emit: Listener = ignore) -> tupl
         if changed:
             if not before.is_current:
                 history.ensure_history(session.connection, session.config)
-            history.accept_checksums(session.connection, session.config, changed)
+            history.accept_checksums(session.connection, session.config, changed, run=session.run)
     return changed
 
 
@@ -62,5 +64,7 @@ def resolve(session: Session, version: int, *, is_done: bool, emit: Listener = i
                 if stopped is None
                 else f"There is nothing to resolve; go on: whimbrel {stopped.direction.value}",
             )
-        history.resolve_statement(session.connection, session.config, stopped, is_done=is_done)
+        if not before.is_current:
+            history.ensure_history(session.connection, session.config)
+        history.resolve_statement(session.connection, session.config, stopped, is_done=is_done, run=session.run)
     return stopped

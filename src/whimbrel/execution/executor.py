@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,8 +16,9 @@ from whimbrel import history
 from whimbrel.config import Config
 from whimbrel.database import Connection, explain
 from whimbrel.errors import Interrupted, WhimbrelError
-from whimbrel.events import Listener, RunFinished, StepFailed, Warned
+from whimbrel.events import Listener, RunFinished, ServerNotice, StepFailed, Warned
 from whimbrel.execution import autocommit, recovery, transaction
+from whimbrel.execution.guard import Guard, Obstacle, SessionGuard, Stopped
 from whimbrel.execution.task import Action, Task
 from whimbrel.migration import outline
 from whimbrel.plan import Plan, Step
@@ -26,7 +28,8 @@ from whimbrel.plan import Plan, Step
 class Result:
     """What became of a plan: the steps that are committed, the one that failed, and those that were not begun.
 
-    `failed_after` is how long the one that failed had run.
+    `failed_after` is how long the one that failed had run. `obstacle` is why the next step could not begin, where
+    another run came between and this one has to plan again; the result of a whole run has none.
     """
 
     finished: tuple[Step, ...]
@@ -34,21 +37,25 @@ class Result:
     remaining: tuple[Step, ...] = ()
     error: WhimbrelError | None = None
     failed_after: timedelta | None = None
+    obstacle: Obstacle | None = None
 
 
-def prepare(plan: Plan, config: Config, action: Action) -> tuple[Task, ...]:
-    """Read every script of a plan through, before the first statement is sent.
+def prepare(plan: Plan, config: Config, action: Action, run: str) -> tuple[Task, ...]:
+    """Read every script of a plan through, before the first statement is sent; `run` is the run's number in the log.
 
     Raises SourceError for the first file that cannot be run as it is.
     """
     return tuple(
-        Task(step, action.of(step.direction), outline(step.script, step.version, config.history_name), config)
+        Task(step, action.of(step.direction), outline(step.script, step.version, config.history_name), config, run)
         for step in plan.steps
     )
 
 
-def execute(connection: Connection, tasks: Sequence[Task], emit: Listener) -> Result:
-    """Run the tasks in order, up to the first that fails; the caller holds the lock, and calls `conclude` at the end.
+def execute(connection: Connection, tasks: Sequence[Task], emit: Listener, guard: Guard) -> Result:
+    """Run the tasks in order, up to the first that fails; the caller calls `conclude` at the end.
+
+    `guard` is the session lock that the caller holds, or how each transaction takes the lock for itself; then all tasks
+    have to be transactional.
 
     A transactional migration is committed together with its history row or not at all. Errors are the result's `error`.
     After an Interrupted, or a lost connection, the connection may be closed.
@@ -64,11 +71,14 @@ def execute(connection: Connection, tasks: Sequence[Task], emit: Listener) -> Re
     failure: tuple[Task | None, WhimbrelError] | None = None
     for batch in _batches(tasks):
         try:
-            failure = (
-                transaction.run(connection, batch, emit, finish)
-                if batch[0].outline.is_transactional
-                else autocommit.run(connection, batch[0], emit, finish)
-            )
+            if batch[0].outline.is_transactional:
+                failure = transaction.run(connection, batch, emit, finish, guard)
+            else:
+                assert isinstance(guard, SessionGuard)
+                failure = autocommit.run(connection, batch[0], emit, finish, guard)
+        except Stopped as stopped:
+            remaining = tuple(task.step for task in tasks[len(finished) :])
+            return Result(tuple(finished), remaining=remaining, obstacle=stopped.obstacle)
         except (WhimbrelError, psycopg.Error, KeyboardInterrupt) as caught:
             failure = _current(tasks, finished), _told(caught)
         if failure is not None:
@@ -104,6 +114,23 @@ def conclude(connection: Connection, tasks: Sequence[Task], result: Result, star
     return result
 
 
+@contextmanager
+def notices(connection: Connection, config: Config, emit: Listener) -> Generator[None]:
+    """Emit what the server says besides results while the block runs."""
+
+    def tell(diagnostic: psycopg.errors.Diagnostic) -> None:
+        # A file that can also be run by hand makes the history table; here it is always there already.
+        if diagnostic.sqlstate == "42P07" and f'"{config.history_name}"' in (diagnostic.message_primary or ""):
+            return
+        emit(ServerNotice(diagnostic.severity_nonlocalized or "NOTICE", diagnostic.message_primary or ""))
+
+    connection.add_notice_handler(tell)
+    try:
+        yield
+    finally:
+        connection.remove_notice_handler(tell)
+
+
 def _batches(tasks: Sequence[Task]) -> list[list[Task]]:
     """Put transactional tasks that follow each other together; an autocommit task stands alone."""
     batches: list[list[Task]] = []
@@ -121,7 +148,7 @@ def _log_failure(connection: Connection, task: Task, error: WhimbrelError, passe
     try:
         recovery.abandon(connection)
         recovery.roll_back(connection)
-        history.log_failure(
+        diagnostic = history.log_failure(
             connection,
             task.config,
             version=task.step.version,
@@ -131,6 +158,11 @@ def _log_failure(connection: Connection, task: Task, error: WhimbrelError, passe
             duration=passed,
             sqlstate=error.sqlstate,
             message=error.message,
+            run=task.run,
         )
-    except psycopg.Error as second:
-        emit(Warned(f"the failed attempt could not be logged: {second.diag.message_primary or second}"))
+    except (WhimbrelError, psycopg.Error) as second:
+        text = second.message if isinstance(second, WhimbrelError) else second.diag.message_primary or second
+        emit(Warned(f"the failed attempt could not be logged: {text}"))
+    else:
+        if diagnostic is not None:
+            emit(Warned(f"the failed attempt could not be logged: {diagnostic.message}"))

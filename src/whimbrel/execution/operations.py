@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from datetime import timedelta
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-import psycopg
-
 from whimbrel import history
 from whimbrel.config import Config
-from whimbrel.errors import ConnectionFailed, PlanError, SourceError, Unsettled
-from whimbrel.events import Listener, RunFinished, RunStarted, ServerNotice, StepFailed, Warned, ignore
-from whimbrel.execution import settlement, transaction
-from whimbrel.execution.executor import Result, conclude, execute, prepare
+from whimbrel.errors import ConnectionFailed, SourceError
+from whimbrel.events import Listener, RunFinished, RunStarted, StepFailed, Warned, ignore
+from whimbrel.execution import rounds, settlement, transaction
+from whimbrel.execution.executor import Result, conclude, execute, notices
+from whimbrel.execution.guard import SessionGuard
 from whimbrel.execution.opening import Session
+from whimbrel.execution.preparation import (
+    Planner,
+    has_changed,
+    make_tasks,
+    prepare_checked,
+    read_states,
+    stored_downs,
+)
+from whimbrel.execution.rounds import Work
 from whimbrel.execution.task import Action, Task
 from whimbrel.migration import Direction, outline
 from whimbrel.plan import (
@@ -31,16 +37,22 @@ from whimbrel.plan import (
     plan_up,
 )
 from whimbrel.source import Source, read_migrations, read_seeds
-from whimbrel.statements import GRAMMAR_VERSION, ParserError, Script
-from whimbrel.statements.parser import check
+from whimbrel.statements import Script
 
-Planner = Callable[[list[State], dict[int, Script]], Plan]
-
-
-def read_states(session: Session, source: Source) -> list[State]:
-    """Set a directory against a database's history. Changes nothing and takes no lock."""
-    found = session.read_history()
-    return compare(source.migrations, found.applied, found.interruptions)
+__all__ = [
+    "down",
+    "down_planner",
+    "force",
+    "make_tasks",
+    "open_source",
+    "read_states",
+    "redo",
+    "redo_planner",
+    "rehearse",
+    "seed",
+    "up",
+    "up_planner",
+]
 
 
 def up(
@@ -107,21 +119,6 @@ def force(session: Session, source: Source, version: int, *, emit: Listener = ig
     return _run(session, source, "force", Action.FORCE, lambda states, _: plan_force(states, version), emit)
 
 
-def make_tasks(session: Session, source: Source, action: Action, planner: Planner) -> tuple[Plan, tuple[Task, ...]]:
-    """Plan and read the scripts through, for a plan that is shown and not run. Changes nothing."""
-    states = read_states(session, source)
-    plan = planner(states, _stored_downs(session, states))
-    return plan, _prepare_checked(session, plan, action, states)
-
-
-def _prepare_checked(session: Session, plan: Plan, action: Action, states: list[State]) -> tuple[Task, ...]:
-    tasks = prepare(plan, session.config, action)
-    _refuse_regrouped(states, tasks)
-    if any(task.step.direction is Direction.DOWN for task in tasks):
-        _check_undoing(session, tasks)
-    return tasks
-
-
 def _run(
     session: Session,
     source: Source,
@@ -138,21 +135,19 @@ def _run(
         emit(RunFinished(0, 0, timedelta(0)))
         return Result(())
     session.refuse_replica()
+    if session.locks_transactions:
+        return rounds.run(session, source, Work(verb, action, planner, confirmed), tasks, emit)
     with session.hold_lock(emit):
         # Somebody else may have done the work between the first look and the lock.
         before = session.read_history()
         if not before.is_current:
             history.ensure_history(session.connection, session.config)
         states = compare(source.migrations, before.applied, before.interruptions)
-        current = planner(states, _stored_downs(session, states))
+        current = planner(states, stored_downs(session, states))
         if confirmed is not None and current != confirmed:
-            raise PlanError(
-                "the database has changed since this was confirmed",
-                detail="Nothing was done.",
-                hint=f"Look again: whimbrel {verb} --plan",
-            )
+            raise has_changed(verb)
         if current != plan:
-            plan, tasks = current, _prepare_checked(session, current, action, states)
+            plan, tasks = current, prepare_checked(session, current, action, states)
         for warning in plan.warnings:
             emit(Warned(warning))
         if not tasks:
@@ -160,12 +155,11 @@ def _run(
             return Result(())
         started = time.monotonic()
         emit(RunStarted(verb, plan, session.label, session.server_version))
-        last_attempt = history.last_attempt(session.connection, session.config)
-        with _notices(session, emit):
-            result = execute(session.connection, tasks, emit)
+        with notices(session.connection, session.config, emit):
+            result = execute(session.connection, tasks, emit, SessionGuard(session.process))
         if not isinstance(result.error, ConnectionFailed):
             return conclude(session.connection, tasks, result, started, emit)
-    result = settlement.settle(session, tasks, result, last_attempt, emit)
+    result = settlement.settle(session, tasks, result, emit)
     return conclude(session.connection, tasks, result, started, emit)
 
 
@@ -191,7 +185,8 @@ def rehearse(session: Session, source: Source, *, to: int | None = None, emit: L
     emit(RunStarted("rehearse", plan, session.label, session.server_version))
     finished: list[Step] = []
     start = time.monotonic()
-    with session.hold_lock(emit), _notices(session, emit):
+    with session.hold_lock(emit), notices(session.connection, session.config, emit):
+        session.pin_transaction()
         failure = transaction.rehearse(session.connection, chosen, emit, finished.append)
     result = Result(tuple(finished), remaining=plan.steps[len(chosen) :])
     if failure is not None:
@@ -212,75 +207,16 @@ def seed(session: Session, directory: Path, *, emit: Listener = ignore) -> Resul
         found = outline(step.script, 0, session.config.history_name)
         if not found.is_transactional:
             raise SourceError("seed data has to run in a transaction", position=found.autocommit_at)
-        tasks.append(Task(step, Action.SEED, found, session.config))
+        tasks.append(Task(step, Action.SEED, found, session.config, session.run))
     plan = Plan(tuple(steps))
     emit(RunStarted("seed", plan, session.label, session.server_version))
     started = time.monotonic()
-    with session.hold_lock(emit), _notices(session, emit):
-        result = execute(session.connection, tasks, emit)
+    if session.locks_transactions:
+        result = rounds.run_seeds(session, tasks, emit)
+    else:
+        with session.hold_lock(emit), notices(session.connection, session.config, emit):
+            result = execute(session.connection, tasks, emit, SessionGuard(session.process))
     return conclude(session.connection, tasks, result, started, emit)
-
-
-def _stored_downs(session: Session, states: list[State]) -> dict[int, Script]:
-    """Return the down scripts that the history keeps of migrations whose down file is gone."""
-    missing = [
-        state.version
-        for state in states
-        if (state.migration is None or state.migration.down is None)
-        and state.applied is not None
-        and state.applied.has_down
-    ]
-    return history.read_down_scripts(session.connection, session.config, missing) if missing else {}
-
-
-def _refuse_regrouped(states: list[State], tasks: tuple[Task, ...]) -> None:
-    """Refuse to run in a transaction what was begun statement by statement: some of it is done."""
-    begun = {state.version: state.interruption.statement for state in states if state.interruption is not None}
-    for task in tasks:
-        if task.step.version in begun and task.outline.is_transactional:
-            raise Unsettled(
-                f"{task.step.script.path}: was begun statement by statement, and would run in a transaction now",
-                detail=f"It was interrupted at statement {begun[task.step.version]}; those before it are done.",
-                hint='Restore the file, or put "-- whimbrel: transaction = off" at its top, and let it end.',
-            )
-
-
-def _check_undoing(session: Session, tasks: tuple[Task, ...]) -> None:
-    """Refuse scripts that the grammar cannot read, or a down that there is not, before anything is undone."""
-    for task in tasks:
-        reason = task.outline.annotations.irreversible
-        if reason is not None and task.step.direction is Direction.DOWN:
-            raise PlanError(
-                f"{task.step.script.path}: version {task.step.version} cannot be undone: {reason}",
-                hint="Nothing was undone. Restore a backup, or write a new migration that goes forward.",
-            )
-        if session.connection.info.server_version // 10000 > GRAMMAR_VERSION:
-            # The server may know syntax that the grammar here does not.
-            continue
-        for statement in task.statements():
-            try:
-                check(statement.sql)
-            except ParserError as error:
-                raise SourceError(
-                    error.message,
-                    detail="Nothing was undone.",
-                    position=task.step.script.position(statement, error.index or 0),
-                ) from None
-
-
-@contextmanager
-def _notices(session: Session, emit: Listener) -> Generator[None]:
-    def tell(diagnostic: psycopg.errors.Diagnostic) -> None:
-        # A file that can also be run by hand makes the history table; here it is always there already.
-        if diagnostic.sqlstate == "42P07" and f'"{session.config.history_name}"' in (diagnostic.message_primary or ""):
-            return
-        emit(ServerNotice(diagnostic.severity_nonlocalized or "NOTICE", diagnostic.message_primary or ""))
-
-    session.connection.add_notice_handler(tell)
-    try:
-        yield
-    finally:
-        session.connection.remove_notice_handler(tell)
 
 
 def open_source(directory: Path | Traversable) -> Source:

@@ -12,6 +12,7 @@ from whimbrel.database import Connection
 from whimbrel.errors import ConnectionFailed, Interrupted, WhimbrelError
 from whimbrel.events import Listener, Warned
 from whimbrel.execution.executor import Result
+from whimbrel.execution.guard import TransactionGuard
 from whimbrel.execution.opening import Session
 from whimbrel.execution.task import Task
 
@@ -19,20 +20,26 @@ from whimbrel.execution.task import Task
 PATIENCE = 30.0
 
 
-def settle(session: Session, tasks: Sequence[Task], result: Result, last_attempt: int, emit: Listener) -> Result:
+def settle(
+    session: Session, tasks: Sequence[Task], result: Result, emit: Listener, guard: TransactionGuard | None = None
+) -> Result:
     """Return the result with what the server really committed.
 
     A COMMIT whose answer was lost has happened or not: the log, which is written in the same transaction, tells. It is
-    read on a new connection that holds the lock, so that the lost session is known to be gone. `last_attempt` is the
-    log's newest row before the run. Where everything was committed, the result has no error.
+    read on a new connection that holds the lock, so that the lost session is known to be gone. Where each transaction
+    has a lock of its own, `guard` says whose end is waited for besides. `tasks` are all of the run, and the rows are
+    those with its number. Where everything was committed, the result has no error.
     """
     if session.reconnect is None:
         return result
     try:
         with _reconnect(session) as connection:
             key = database.lock_key(session.config)
-            with database.hold_lock(connection, key, PATIENCE, emit):
-                committed = history.successes_after(connection, session.config, last_attempt)
+            if guard is not None:
+                _wait_for_end(connection, guard.process)
+            hold = database.hold_lock if guard is None else database.hold_transaction_lock
+            with hold(connection, key, PATIENCE, emit):
+                committed = history.successes_of(connection, session.config, session.run)
     except Interrupted:
         raise
     except WhimbrelError as error:
@@ -54,6 +61,23 @@ def settle(session: Session, tasks: Sequence[Task], result: Result, last_attempt
         detail = f"{tasks[done].label} is not done: its statements are journalled."
     result.error.detail = detail
     return replace(result, finished=steps[:done], failed=steps[done], remaining=steps[done + 1 :])
+
+
+def _wait_for_end(connection: Connection, process: int) -> None:
+    """Wait until a server process has ended what it was sent: between two transactions it holds no lock, and goes on.
+
+    Behind a pooler it may live on. It is idle only behind a synchronisation point, where the pipeline ends.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        found = connection.execute(
+            "SELECT FROM pg_catalog.pg_stat_activity WHERE pid = %s AND state IS DISTINCT FROM 'idle'", [process]
+        ).fetchone()
+        if found is None:
+            return
+        if time.monotonic() > deadline:
+            raise ConnectionFailed(f"server process {process} of the lost connection is still there")
+        time.sleep(random.uniform(0.1, 0.3))  # noqa: S311
 
 
 def _reconnect(session: Session) -> Connection:

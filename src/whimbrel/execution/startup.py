@@ -39,8 +39,8 @@ def migrate(
     `migrations` is a folder or a package's resources (`importlib.resources.files("app") / "migrations"`). `database` is
     a URL, a libpq connection string, `embedded:PATH`, or an open psycopg connection, which has to be idle; its session
     settings are afterwards those that it was opened with. `settings` are keys of the configuration: `history_table`,
-    `search_path`, `lock_timeout`, `statement_timeout`, `lock_wait`, `out_of_order`. No file and no environment variable
-    is read but libpq's own.
+    `search_path`, `lock_timeout`, `statement_timeout`, `lock`, `lock_wait`, `out_of_order`, `direct_url`. No file and
+    no environment variable is read but libpq's own.
 
     Any number of processes may call this at once: one does the work and the others wait for it. Where nothing is
     pending it takes two round trips and no lock. Raises a WhimbrelError; what was committed before stays, and the next
@@ -83,16 +83,22 @@ def _session(target: Database, settings: dict[str, str]) -> Generator[Session]:
             "the connection is in the middle of a transaction",
             hint="Commit or roll back first, or give whimbrel a connection of its own.",
         )
-    was_autocommit, row_factory = target.autocommit, target.row_factory
+    was_autocommit, row_factory, threshold = target.autocommit, target.row_factory, target.prepare_threshold
+    session: Session | None = None
     target.autocommit = True
     target.row_factory = tuple_row
+    # Behind a pooler a statement is prepared in one server session and looked for in another.
+    target.prepare_threshold = None
     try:
         role = target.execute("SELECT current_setting('role')").fetchone()
         config = config_from({"role": str(role[0]) if role else "none", **settings})
         with explained(target):
-            yield Session(target, config, database.describe(target), database.server_version(target))
+            session = Session(target, config, database.describe(target), database.server_version(target))
+            yield session
     finally:
         if not target.closed:
-            target.execute("RESET ALL")
+            if session is not None:
+                session.reset()
             target.autocommit = was_autocommit
             target.row_factory = row_factory
+            target.prepare_threshold = threshold

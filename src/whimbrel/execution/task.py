@@ -38,12 +38,13 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One script to run and to record."""
+    """One script to run and to record. `run` is the number, a UUID, that the log gives all of a run's attempts."""
 
     step: Step
     action: Action
     outline: Outline
     config: Config
+    run: str
 
     def statements(self) -> Iterator[Statement]:
         """Yield the statements to send."""
@@ -71,10 +72,12 @@ class Task:
         if self.action is Action.SEED:
             return (), (history.measure(),)
         if self.action is Action.DOWN:
-            return (), (history.record_undone(self.config, self.step.version, self.step.name, started_at),)
+            return (), (
+                history.record_undone(self.config, self.step.version, self.step.name, started_at, run=self.run),
+            )
         assert self.step.migration is not None
         before = (history.remove_record(self.config, self.step.version),) if self.action is Action.FORCE else ()
-        after = [history.record_applied(self.config, self.step.migration, self.action.value, started_at)]
+        after = [history.record_applied(self.config, self.step.migration, self.action.value, started_at, run=self.run)]
         if self.step.applied is not None and self.step.applied.ordinal is not None:
             # What is run again keeps its place: down goes backwards through the order of the first time.
             after.append(history.keep_ordinal(self.config, self.step.version, self.step.applied.ordinal))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum
 from typing import TypeAlias
 
+from psycopg import pq
 from psycopg.pq.abc import PGresult
 
 from whimbrel import database, history
@@ -15,6 +16,7 @@ from whimbrel.database import Connection
 from whimbrel.errors import WhimbrelError
 from whimbrel.events import Listener, StepAdvanced, StepFinished, StepStarted
 from whimbrel.execution import recovery
+from whimbrel.execution.guard import REFUSED, Guard, Obstacle, SessionGuard, Stopped, TransactionGuard
 from whimbrel.execution.task import Task
 from whimbrel.pipeline import Pipeline
 from whimbrel.plan import Step
@@ -26,6 +28,10 @@ PROGRESS_INTERVAL = 0.1
 
 class _Part(Enum):
     BEGIN = "begin"
+    # The two that fail by themselves where the transaction must not go on.
+    LOCK = "lock"
+    CHECK = "check"
+    KEPT = "kept"
     SETTING = "setting"
     STATEMENT = "statement"
     RECORD = "record"
@@ -41,13 +47,20 @@ class _Progress:
     def __init__(self, emit: Listener, on_finished: Callable[[Step], None]) -> None:
         self.emit = emit
         self.on_finished = on_finished
+        self.process = 0
+        self.kept: dict[str, str] | None = None
         self.done = 0
         self.started = self.told = 0.0
         self.duration: timedelta | None = None
 
     def take(self, tag: _Tag, result: PGresult) -> None:
         task, part, _ = tag
-        if part is _Part.BEGIN:
+        if part is _Part.KEPT:
+            cells = [[result.get_value(row, column) or b"" for column in (0, 1)] for row in range(result.ntuples)]
+            self.kept = {name.decode(): bytes.fromhex(value.decode()).decode() for name, value in cells}
+        elif part in (_Part.BEGIN, _Part.CHECK):
+            if part is _Part.CHECK:
+                self.process = int(result.get_value(0, 0) or b"0")
             self.done = 0
             self.duration = None
             self.started = self.told = time.monotonic()
@@ -67,25 +80,29 @@ class _Progress:
 
 
 def run(
-    connection: Connection, tasks: Sequence[Task], emit: Listener, on_finished: Callable[[Step], None]
+    connection: Connection, tasks: Sequence[Task], emit: Listener, on_finished: Callable[[Step], None], guard: Guard
 ) -> tuple[Task, WhimbrelError] | None:
     """Run transactional tasks in one pipeline; return the one that failed, if any.
 
     `on_finished` is called for a step when its COMMIT is confirmed. The tasks before the one that failed are committed,
-    it is rolled back, and nothing behind it has run.
+    it is rolled back, and nothing behind it has run. Raises Stopped where a TransactionGuard lets one not begin.
     """
-    return _run(connection, tasks, emit, on_finished, rehearsed=False)
+    return _run(connection, tasks, emit, on_finished, guard)
 
 
 def rehearse(
     connection: Connection, tasks: Sequence[Task], emit: Listener, on_finished: Callable[[Step], None]
 ) -> tuple[Task, WhimbrelError] | None:
-    """Run transactional tasks in one transaction that is rolled back; return the one that failed, if any."""
-    connection.execute("BEGIN")
+    """Run transactional tasks in one transaction that is rolled back; return the one that failed, if any.
+
+    In a transaction block that is open it is that one.
+    """
+    if connection.info.transaction_status == pq.TransactionStatus.IDLE:
+        connection.execute("BEGIN")
     try:
         # A file that records itself needs the table.
         history.ensure_history(connection, tasks[0].config)
-        return _run(connection, tasks, emit, on_finished, rehearsed=True)
+        return _run(connection, tasks, emit, on_finished, None)
     finally:
         recovery.roll_back(connection)
 
@@ -95,33 +112,63 @@ def _run(
     tasks: Sequence[Task],
     emit: Listener,
     on_finished: Callable[[Step], None],
-    *,
-    rehearsed: bool,
+    guard: Guard | None,
 ) -> tuple[Task, WhimbrelError] | None:
     progress = _Progress(emit, on_finished)
     try:
         with Pipeline[_Tag](connection, progress.take) as pipeline:
             for task in tasks:
-                _send(pipeline, task, connection.info.server_version, rehearsed=rehearsed)
+                _send(pipeline, task, connection.info.server_version, guard, progress)
                 if pipeline.failure is not None:
                     break
                 pipeline.flush()
+            for statement in _FLUSH if progress.kept is not None else ():
+                pipeline.send((tasks[-1], _Part.SETTING, None), statement)
             failure = pipeline.finish()
     finally:
-        if not rehearsed:
+        if isinstance(guard, TransactionGuard):
+            guard.process = progress.process or guard.process
+        if guard is not None:
             recovery.roll_back(connection)
     if failure is None:
         return None
-    (task, _, statement), diagnostic = failure
+    (task, part, statement), diagnostic = failure
+    if diagnostic.sqlstate == REFUSED and part in (_Part.LOCK, _Part.CHECK):
+        if isinstance(guard, SessionGuard):
+            return task, database.swapped(guard.process)
+        raise Stopped(Obstacle.HELD if part is _Part.LOCK else Obstacle.OVERTAKEN)
     return task, task.error(diagnostic, statement)
 
 
-def _send(pipeline: Pipeline[_Tag], task: Task, version: int, *, rehearsed: bool) -> None:
+def _begin(pipeline: Pipeline[_Tag], task: Task, version: int, guard: Guard | None, progress: _Progress) -> None:
+    if not isinstance(guard, TransactionGuard):
+        pipeline.send((task, _Part.BEGIN, None), b"SELECT" if guard is None else b"BEGIN")
+        # Or its result, which says that the step has begun, would come with those of the whole step.
+        pipeline.request_flush()
+        process = guard.process if guard is not None else None
+        pinned = task.settings()
+        pipeline.send((task, _Part.LOCK, None), *database.settings_statement(pinned, local=True, process=process))
+        return
+    pipeline.send((task, _Part.SETTING, None), database.BEGIN)
+    lock, check = guard.lock(task.config), guard.check(task.config)
+    pipeline.send((task, _Part.LOCK, None), lock.sql, lock.parameters)
+    if progress.kept is None:
+        pipeline.send((task, _Part.KEPT, None), KEPT)
+    pinned = database.settings(task.config, version) | task.settings()
+    pipeline.send((task, _Part.SETTING, None), *database.settings_statement(pinned, local=True))
+    pipeline.send((task, _Part.CHECK, None), check.sql, check.parameters)
+    if progress.kept is None:
+        # Up to the end of the pipeline the server process stays the same one: a pooler can change it only at a
+        # synchronisation point outside a transaction.
+        pipeline.finish()
+    else:
+        pipeline.request_flush()
+
+
+def _send(pipeline: Pipeline[_Tag], task: Task, version: int, guard: Guard | None, progress: _Progress) -> None:
     before, after = task.records()
-    pipeline.send((task, _Part.BEGIN, None), b"SELECT" if rehearsed else b"BEGIN")
-    # Or its result, which says that the step has begun, would come with those of the whole step.
-    pipeline.request_flush()
-    pipeline.send((task, _Part.SETTING, None), *database.settings_statement(task.settings(), local=True))
+    _begin(pipeline, task, version, guard, progress)
+    rehearsed = guard is None
     for record in before if not rehearsed else ():
         pipeline.send((task, _Part.SETTING, None), record.sql, record.parameters)
     for statement in task.statements():
@@ -133,7 +180,7 @@ def _send(pipeline: Pipeline[_Tag], task: Task, version: int, *, rehearsed: bool
         else:
             pipeline.send(tag, statement.sql)
     # What a migration sets must not reach its own record, nor the next migration.
-    for sql, parameters in restore(task, version):
+    for sql, parameters in restore(task, version, local=progress.kept is not None):
         pipeline.send((task, _Part.SETTING, None), sql, parameters)
     if rehearsed:
         # As a COMMIT would, and as the next transaction would begin.
@@ -142,14 +189,56 @@ def _send(pipeline: Pipeline[_Tag], task: Task, version: int, *, rehearsed: bool
         return
     for record in after:
         pipeline.send((task, _Part.RECORD, None), record.sql, record.parameters)
+    for sql, parameters in _leave(progress.kept) if progress.kept is not None else ():
+        pipeline.send((task, _Part.SETTING, None), sql, parameters)
     pipeline.send((task, _Part.COMMIT, None), b"COMMIT")
 
 
-def restore(task: Task, version: int) -> list[tuple[bytes, list[bytes]]]:
-    """Return the statements that give the session back the settings and the role that it began with."""
+# What a session that is not ours was set to before, by the pooler itself (connect_query) or on its behalf: in UTF-8 as
+# hexadecimal digits, since its client_encoding is not ours either. The characteristics of the transaction do not count.
+KEPT = b"""
+SELECT s.name, pg_catalog.encode(pg_catalog.convert_to(s.setting, 'UTF8'), 'hex')
+FROM (
+    SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session'
+    UNION ALL
+    SELECT 'role', pg_catalog.current_setting('role') WHERE pg_catalog.current_setting('role') <> 'none'
+) AS s
+WHERE s.name NOT IN ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')
+"""
+
+
+def restore(task: Task, version: int, *, local: bool = False) -> list[tuple[bytes, list[bytes]]]:
+    """Return the statements that give the session back the settings and the role that a migration began with."""
     return [
         (b"RESET ALL", []),
         # Also undoes SET ROLE, which RESET ALL does not.
         (b"RESET SESSION AUTHORIZATION", []),
-        database.settings_statement(database.settings(task.config, version)),
+        database.settings_statement(database.settings(task.config, version), local=local),
     ]
+
+
+# The COMMITs before had the server's own synchronous_commit: a transaction that waits for its own record to be on disk
+# waits for theirs too (RecordTransactionCommit flushes up to it).
+_FLUSH = (
+    b"BEGIN",
+    b"SET LOCAL synchronous_commit = on",
+    b"SELECT pg_catalog.pg_current_xact_id()",
+    b"COMMIT",
+)
+
+
+def _leave(kept: Mapping[str, str]) -> list[tuple[bytes, list[bytes]]]:
+    """Return the last statements before the COMMIT in a session that is not ours; it has then what it had before.
+
+    They come behind the last SET LOCAL: where one ends after a RESET, the reset value would count as set from then on.
+    """
+    statements: list[tuple[bytes, list[bytes]]] = [
+        # What is left for the COMMIT to check is checked with the migration's settings.
+        (b"SET CONSTRAINTS ALL IMMEDIATE", []),
+        (b"RESET ALL", []),
+        (b"RESET SESSION AUTHORIZATION", []),
+        (b"RESET ROLE", []),
+    ]
+    if kept:
+        statements.append(database.settings_statement(kept))
+    return statements

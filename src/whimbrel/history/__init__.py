@@ -3,11 +3,10 @@
 from whimbrel.history.read import (
     Attempt,
     History,
-    last_attempt,
     read_down_scripts,
     read_history,
     read_log,
-    successes_after,
+    successes_of,
 )
 from whimbrel.history.record import (
     Record,
@@ -32,7 +31,6 @@ __all__ = [
     "ensure_history",
     "identifier",
     "keep_ordinal",
-    "last_attempt",
     "log_failure",
     "measure",
     "own_version",
@@ -44,6 +42,6 @@ __all__ = [
     "record_undone",
     "remove_record",
     "resolve_statement",
-    "successes_after",
+    "successes_of",
     "write",
 ]

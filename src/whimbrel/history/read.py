@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 from psycopg.pq.abc import PGresult
 
+from whimbrel import database
 from whimbrel.config import Config
 from whimbrel.database import Connection
 from whimbrel.errors import HistoryError, LockNotObtained, WhimbrelError
-from whimbrel.history.record import Record
 from whimbrel.history.tables import INSUFFICIENT_PRIVILEGE, identifier, quoted
 from whimbrel.migration import Applied, Direction, Interruption
 from whimbrel.pipeline import Diagnostic, Pipeline
@@ -39,12 +39,15 @@ _LOCK_NOT_AVAILABLE = "55P03"
 class History:
     """What a database records: the applied migrations and the interrupted ones.
 
-    `is_current` is False where the tables are missing or lack columns: the first run makes them.
+    `is_current` is False where the tables are missing or lack columns: the first run makes them. `process` is
+    pg_backend_pid() of who answered, `newest` the log's newest success when that was asked for, 0 for none.
     """
 
     applied: tuple[Applied, ...] = ()
     interruptions: tuple[Interruption, ...] = ()
     is_current: bool = False
+    process: int = 0
+    newest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,12 @@ class Attempt:
     host: str | None
 
 
-def read_history(connection: Connection, config: Config, before: Iterable[Record] = ()) -> History:
-    """Read the history in one round trip, after running the statements `before`. Changes nothing itself.
+def read_history(connection: Connection, config: Config, process: int, *, with_newest: bool = False) -> History:
+    """Read the history in one round trip, after making the session's settings. Changes nothing else.
 
-    Needs SELECT on the history tables if they exist. Raises HistoryError for a table that is another tool's, or that
-    this role may not read.
+    The settings stay where `process` answers, and end with the transaction elsewhere. Needs SELECT on the history
+    tables if they exist. `newest` is read first: what is committed meanwhile is newer. Raises HistoryError for a table
+    that is another tool's, or that this role may not read.
     """
     table = quoted(config)
     queries = {
@@ -84,21 +88,33 @@ def read_history(connection: Connection, config: Config, before: Iterable[Record
         + quoted(config, "_journal")
         + b" ORDER BY version, direction, statement DESC",
     }
+    pinned = database.settings(config, connection.info.server_version)
+    is_block = connection.info.transaction_status == pq.TransactionStatus.INTRANS
     found: dict[str, list[tuple[str | None, ...]]] = {}
 
     def keep(tag: str, result: PGresult) -> None:
         found[tag] = _texts(result)
 
     with Pipeline[str](connection, keep) as pipeline:
-        for record in before:
-            pipeline.send("before", record.sql, record.parameters)
+        pipeline.send("process", *database.opening_statement(pinned, process))
         # A missing table is an error, which would undo what stands before it.
         pipeline.synchronise()
+        # What was made for a transaction alone has just ended with it.
+        pipeline.send("settings", *database.local_statement(pinned, process))
+        if is_block:
+            pipeline.send("savepoint", b"SAVEPOINT whimbrel_read")
+        if with_newest:
+            pipeline.send(
+                "newest",
+                b"SELECT coalesce(max(id), 0) FROM " + quoted(config, "_log") + b" WHERE outcome = 'succeeded'",
+            )
         names = (config.history_schema.encode(), config.history_name.encode())
         pipeline.send("columns", queries["columns"], names)
         pipeline.send("rows", queries["rows"])
         pipeline.send("journal", queries["journal"])
         failure = pipeline.finish()
+    if is_block and failure is not None:
+        connection.execute("ROLLBACK TO SAVEPOINT whimbrel_read")
     columns: dict[str, dict[str, str]] = {}
     for relation, column, kind in found.get("columns", []):
         columns.setdefault(str(relation), {})[str(column)] = str(kind)
@@ -110,8 +126,14 @@ def read_history(connection: Connection, config: Config, before: Iterable[Record
     return History(
         tuple(sorted((_applied(row) for row in found.get("rows", [])), key=lambda each: each.version)),
         tuple(_interruption(row) for row in found.get("journal", [])),
-        own.keys() >= _OWN_COLUMNS and len(columns) == 3,
+        own.keys() >= _OWN_COLUMNS and len(columns) == 3 and "run" in columns[f"{config.history_name}_log"],
+        _number(found, "process"),
+        _number(found, "newest"),
     )
+
+
+def _number(found: dict[str, list[tuple[str | None, ...]]], tag: str) -> int:
+    return int(found[tag][0][0] or 0) if found.get(tag) else 0
 
 
 def _texts(result: PGresult) -> list[tuple[str | None, ...]]:
@@ -205,47 +227,42 @@ def _interruption(row: tuple[str | None, ...]) -> Interruption:
 
 def read_down_scripts(connection: Connection, config: Config, versions: Iterable[int]) -> dict[int, Script]:
     """Return the down scripts that the history keeps for some versions."""
-    rows = connection.execute(
-        sql.SQL("SELECT version, name, down_sql FROM {} WHERE version = ANY (%s) AND down_sql IS NOT NULL").format(
-            identifier(config)
-        ),
-        [list(versions)],
-    ).fetchall()
+    with database.with_settings(connection, config):
+        rows = connection.execute(
+            sql.SQL("SELECT version, name, down_sql FROM {} WHERE version = ANY (%s) AND down_sql IS NOT NULL").format(
+                identifier(config)
+            ),
+            [list(versions)],
+        ).fetchall()
     return {
         int(version): script_from(str(text).encode(), f"{version}_{name or ''}.down.sql (stored)")
         for version, name, text in rows
     }
 
 
-def last_attempt(connection: Connection, config: Config) -> int:
-    """Return the number of the newest row of the log, 0 for an empty one."""
-    row = connection.execute(
-        sql.SQL("SELECT coalesce(max(id), 0) FROM {}").format(identifier(config, "_log"))
-    ).fetchone()
-    return int(row[0]) if row is not None else 0
-
-
-def successes_after(connection: Connection, config: Config, attempt: int) -> list[tuple[int, str]]:
-    """Return the versions and actions of the attempts that were committed after a row of the log, in their order."""
-    rows = connection.execute(
-        sql.SQL("SELECT version, action FROM {} WHERE id > %s AND outcome = 'succeeded' ORDER BY id").format(
-            identifier(config, "_log")
-        ),
-        [attempt],
-    ).fetchall()
+def successes_of(connection: Connection, config: Config, run: str) -> list[tuple[int, str]]:
+    """Return the versions and actions of a run's attempts that were committed, in their order."""
+    with database.with_settings(connection, config):
+        rows = connection.execute(
+            sql.SQL("SELECT version, action FROM {} WHERE run = %s AND outcome = 'succeeded' ORDER BY id").format(
+                identifier(config, "_log")
+            ),
+            [run],
+        ).fetchall()
     return [(int(version), str(action)) for version, action in rows]
 
 
 def read_log(connection: Connection, config: Config, limit: int) -> list[Attempt]:
     """Return the newest attempts, newest first; none where there is no log yet."""
     try:
-        rows = connection.execute(
-            sql.SQL(
-                "SELECT version, name, action, outcome, started_at, finished_at, sqlstate, message, role, host"
-                " FROM {} ORDER BY id DESC LIMIT %s"
-            ).format(identifier(config, "_log")),
-            [limit],
-        ).fetchall()
+        with database.with_settings(connection, config):
+            rows = connection.execute(
+                sql.SQL(
+                    "SELECT version, name, action, outcome, started_at, finished_at, sqlstate, message, role, host"
+                    " FROM {} ORDER BY id DESC LIMIT %s"
+                ).format(identifier(config, "_log")),
+                [limit],
+            ).fetchall()
     except psycopg.errors.UndefinedTable:
         return []
     return [Attempt(*row) for row in rows]

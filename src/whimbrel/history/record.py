@@ -12,6 +12,7 @@ from importlib.metadata import version as installed_version
 from psycopg import pq, sql
 from psycopg.pq.abc import PGresult
 
+from whimbrel import database
 from whimbrel.config import Config
 from whimbrel.database import Connection
 from whimbrel.history.tables import identifier, quoted
@@ -30,7 +31,9 @@ class Record:
     parameters: tuple[bytes | None, ...]
 
 
-def record_applied(config: Config, migration: Migration, action: str, started_at: datetime | None = None) -> Record:
+def record_applied(
+    config: Config, migration: Migration, action: str, started_at: datetime | None = None, *, run: str | None = None
+) -> Record:
     """Return the statement that records a migration as applied and logs it; run it in the migration's transaction.
 
     A row that the file wrote itself in the same transaction keeps its description. `started_at` is when the migration
@@ -51,6 +54,7 @@ def record_applied(config: Config, migration: Migration, action: str, started_at
             action.encode(),
             host().encode(),
             _encoded(started_at.isoformat() if started_at is not None else None),
+            _encoded(run),
         ),
     )
 
@@ -71,8 +75,9 @@ WITH settled AS (
         checksum = excluded.checksum, token_checksum = excluded.token_checksum, duration_ms = excluded.duration_ms,
         applied_by = excluded.applied_by, tool_version = excluded.tool_version, down_sql = excluded.down_sql
 )
-INSERT INTO {log} (version, name, action, outcome, started_at, finished_at, role, host, tool_version)
-VALUES ($1::bigint, $3, $8, 'succeeded', coalesce($10::timestamptz, now()), clock_timestamp(), session_user, $9, $6)
+INSERT INTO {log} (version, name, action, outcome, started_at, finished_at, role, host, tool_version, run)
+VALUES ($1::bigint, $3, $8, 'succeeded', coalesce($10::timestamptz, now()), clock_timestamp(), session_user, $9, $6,
+        $11::uuid)
 RETURNING extract(epoch FROM finished_at - started_at) * 1000
 """
 
@@ -90,7 +95,9 @@ def measure() -> Record:
     return Record(b"SELECT extract(epoch FROM clock_timestamp() - now()) * 1000", ())
 
 
-def record_undone(config: Config, version: int, name: str, started_at: datetime | None = None) -> Record:
+def record_undone(
+    config: Config, version: int, name: str, started_at: datetime | None = None, *, run: str | None = None
+) -> Record:
     """Return the statement that removes a migration's record and logs that; run it in the down's transaction.
 
     `started_at` and the result are those of `record_applied`.
@@ -98,9 +105,9 @@ def record_undone(config: Config, version: int, name: str, started_at: datetime 
     text = b"""
         WITH settled AS (DELETE FROM {journal} WHERE version = $1::bigint),
              removed AS (DELETE FROM {table} WHERE version = $1::bigint)
-        INSERT INTO {log} (version, name, action, outcome, started_at, finished_at, role, host, tool_version)
+        INSERT INTO {log} (version, name, action, outcome, started_at, finished_at, role, host, tool_version, run)
         VALUES ($1::bigint, $2, 'down', 'succeeded', coalesce($5::timestamptz, now()), clock_timestamp(), session_user,
-                $3, $4)
+                $3, $4, $6::uuid)
         RETURNING extract(epoch FROM finished_at - started_at) * 1000
         """
     return Record(
@@ -111,21 +118,28 @@ def record_undone(config: Config, version: int, name: str, started_at: datetime 
             host().encode(),
             own_version().encode(),
             _encoded(started_at.isoformat() if started_at is not None else None),
+            _encoded(run),
         ),
     )
 
 
 def write(connection: Connection, records: Iterable[Record]) -> Diagnostic | None:
-    """Run statements in one transaction; return what the server says if one fails, and then nothing is written."""
+    """Run statements in one transaction; return what the server says if one fails, and then nothing is written.
+
+    In a transaction block that is open they become a part of it.
+    """
+    is_block = connection.info.transaction_status == pq.TransactionStatus.INTRANS
 
     def ignore(tag: None, result: PGresult) -> None:
         del tag, result
 
     with Pipeline[None](connection, ignore) as pipeline:
-        pipeline.send(None, b"BEGIN")
+        if not is_block:
+            pipeline.send(None, b"BEGIN")
         for record in records:
             pipeline.send(None, record.sql, record.parameters)
-        pipeline.send(None, b"COMMIT")
+        if not is_block:
+            pipeline.send(None, b"COMMIT")
         failure = pipeline.finish()
     if failure is None:
         return None
@@ -158,21 +172,34 @@ def log_failure(
     duration: timedelta,
     sqlstate: str | None,
     message: str,
-) -> None:
-    """Add an attempt that did not succeed to the log, in a transaction of its own.
+    run: str | None = None,
+) -> Diagnostic | None:
+    """Add an attempt that did not succeed to the log, in a transaction of its own; return why not, if that fails.
 
-    Its times are on the server's clock: the end is now, the beginning that much earlier.
+    Its times are on the server's clock: the end is now, the beginning that much earlier. Nothing that the session is
+    set to counts, be it by the migration or behind a pooler.
     """
-    connection.execute(
-        sql.SQL(
-            "INSERT INTO {} (version, name, action, outcome, started_at, finished_at, sqlstate, message, role, host,"
-            " tool_version) VALUES (%s, %s, %s, %s, now() - %s, now(), %s, %s, session_user, %s, %s)"
-        ).format(identifier(config, "_log")),
-        [version, name, action, outcome, duration, sqlstate, message, host(), own_version()],
+    values = (str(version), name, action, outcome, f"{duration.total_seconds()}s", sqlstate, message)
+    text = (
+        b"INSERT INTO " + quoted(config, "_log") + b" (version, name, action, outcome, started_at, finished_at,"
+        b" sqlstate, message, role, host, tool_version, run) VALUES ($1::bigint, $2, $3, $4, now() - $5::interval,"
+        b" now(), $6, $7, session_user, $8, $9, $10::uuid)"
+    )
+    pinned = database.settings(config, connection.info.server_version)
+    settings, own = database.settings_statement(pinned, local=True)
+    return write(
+        connection,
+        [
+            Record(b"SET LOCAL SESSION AUTHORIZATION DEFAULT", ()),
+            Record(settings, tuple(own)),
+            Record(text, tuple(_encoded(each) for each in (*values, host(), own_version(), run))),
+        ],
     )
 
 
-def accept_checksums(connection: Connection, config: Config, migrations: Iterable[Migration]) -> None:
+def accept_checksums(
+    connection: Connection, config: Config, migrations: Iterable[Migration], *, run: str | None = None
+) -> None:
     """Record the checksums and down scripts that some applied migrations' files have now, in one transaction."""
     with connection.transaction():
         for migration in migrations:
@@ -182,8 +209,8 @@ def accept_checksums(connection: Connection, config: Config, migrations: Iterabl
                     "WITH updated AS (UPDATE {} SET checksum = %s, token_checksum = %s, name = %s,"
                     " down_sql = %s, tool_version = coalesce(tool_version, %s) WHERE version = %s)"
                     " INSERT INTO {} (version, name, action, outcome, started_at, finished_at, role, host,"
-                    " tool_version) VALUES (%s, %s, 'repair', 'succeeded', now(), clock_timestamp(), session_user,"
-                    " %s, %s)"
+                    " tool_version, run) VALUES (%s, %s, 'repair', 'succeeded', now(), clock_timestamp(),"
+                    " session_user, %s, %s, %s)"
                 ).format(identifier(config), identifier(config, "_log")),
                 [
                     migration.up.checksum,
@@ -196,11 +223,14 @@ def accept_checksums(connection: Connection, config: Config, migrations: Iterabl
                     migration.name,
                     host(),
                     own_version(),
+                    run,
                 ],
             )
 
 
-def resolve_statement(connection: Connection, config: Config, stopped: Interruption, *, is_done: bool) -> None:
+def resolve_statement(
+    connection: Connection, config: Config, stopped: Interruption, *, is_done: bool, run: str | None = None
+) -> None:
     """Settle the statement at which a migration was interrupted, and log that a person did."""
     change = "UPDATE {} SET finished_at = clock_timestamp()" if is_done else "DELETE FROM {}"
     with connection.transaction():
@@ -212,14 +242,15 @@ def resolve_statement(connection: Connection, config: Config, stopped: Interrupt
         )
         connection.execute(
             sql.SQL(
-                "INSERT INTO {} (version, action, outcome, started_at, finished_at, message, role, host, tool_version)"
-                " VALUES (%s, 'resolve', 'succeeded', now(), clock_timestamp(), %s, session_user, %s, %s)"
+                "INSERT INTO {} (version, action, outcome, started_at, finished_at, message, role, host, tool_version,"
+                " run) VALUES (%s, 'resolve', 'succeeded', now(), clock_timestamp(), %s, session_user, %s, %s, %s)"
             ).format(identifier(config, "_log")),
             [
                 stopped.version,
                 f"statement {stopped.statement} {'was done' if is_done else 'is to be run again'}",
                 host(),
                 own_version(),
+                run,
             ],
         )
 

@@ -50,11 +50,16 @@ CREATE TABLE IF NOT EXISTS public.schema_migrations_log (
     tool_version text NOT NULL
 );
 
+ALTER TABLE public.schema_migrations_log
+    ADD COLUMN IF NOT EXISTS run uuid;
+
 COMMENT ON TABLE public.schema_migrations_log IS
     'Every attempt to change the history, successful or not. Rows are only ever added.';
 COMMENT ON COLUMN public.schema_migrations_log.action IS 'What was attempted; redo is a down and an up.';
 COMMENT ON COLUMN public.schema_migrations_log.sqlstate IS 'The error''s SQLSTATE, if the server reported one.';
 COMMENT ON COLUMN public.schema_migrations_log.host IS 'The name of the machine that whimbrel ran on.';
+COMMENT ON COLUMN public.schema_migrations_log.run IS
+    'The run that made the attempt: one number for all that a command did. Null in rows of older versions.';
 
 CREATE TABLE IF NOT EXISTS public.schema_migrations_journal (
     version     bigint NOT NULL,

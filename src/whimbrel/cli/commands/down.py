@@ -37,7 +37,8 @@ def command(invocation: Invocation, version: int | None, is_plan: bool, is_confi
     source = read_migrations(invocation.config.migrations)
     with open_session(invocation.config) as session:
         plan, tasks = operations.make_tasks(session, source, Action.DOWN, operations.down_planner(version))
-        losses = find_losses(session.connection, tasks)
+        with session.with_settings():
+            losses = find_losses(session.connection, tasks)
         if is_plan:
             show_plan(invocation, plan, tasks, losses)
             return

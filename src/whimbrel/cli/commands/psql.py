@@ -29,7 +29,7 @@ def command(invocation: Invocation, arguments: tuple[str, ...]) -> None:
     from whimbrel.execution.opening import find_address
 
     address, _ = find_address(invocation.config)
-    configured = invocation.config.database
+    configured = invocation.config.address
     embedded = None
     if configured is not None and cluster.is_embedded(configured):
         embedded = cluster.parse_address(configured, invocation.config.root)

@@ -34,7 +34,8 @@ def command(invocation: Invocation, version: int | None, is_plan: bool, is_confi
     source = operations.open_source(invocation.config.migrations)
     with open_session(invocation.config) as session:
         plan, tasks = operations.make_tasks(session, source, Action.UP, operations.redo_planner(version))
-        losses = find_losses(session.connection, tasks)
+        with session.with_settings():
+            losses = find_losses(session.connection, tasks)
         if is_plan:
             show_plan(invocation, plan, tasks, losses)
             return

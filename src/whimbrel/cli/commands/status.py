@@ -72,7 +72,9 @@ def show_origins(invocation: Invocation) -> None:
     for key in KEYS:
         value = getattr(config, key)
         if key == "database":
-            value = _shown_database(invocation)
+            value = _shown_address(config.database, "libpq's defaults and PG* variables")
+        elif key == "direct_url":
+            value = _shown_address(config.direct_url, "none")
         values[key] = (str(value), config.origins.get(key, "default"))
     if invocation.as_json:
         from whimbrel.cli.documents import document, dump
@@ -84,10 +86,9 @@ def show_origins(invocation: Invocation) -> None:
         output.say(f"{key:<18} {value}  {output.paint(f'({origin})', 'dim')}")
 
 
-def _shown_database(invocation: Invocation) -> str:
+def _shown_address(address: str | None, missing: str) -> str:
     from whimbrel.database import without_password
 
-    database = invocation.config.database
-    if database is None:
-        return "libpq's defaults and PG* variables"
-    return database if database.startswith("embedded:") else without_password(database)
+    if address is None:
+        return missing
+    return address if address.startswith("embedded:") else without_password(address)
