@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.resources
 import subprocess
@@ -348,6 +349,19 @@ def test_a_connection_holds_no_lock_afterwards(folder: Path, connection: psycopg
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
     ).fetchone()
     assert held == (0,)
+
+
+@pytest.mark.parametrize("text", ["CREATE TABLE b ();", "SELECT 1/0;"])
+def test_a_connection_keeps_no_prepared_statement_of_ours(
+    folder: Path, connection: psycopg.Connection[TupleRow], text: str
+) -> None:
+    for number in (5, 6, 7):
+        (folder / f"00000{number}_more.up.sql").write_text(f"CREATE TABLE more_{number} ();")
+    (folder / "000008_last.up.sql").write_text(text)
+    with contextlib.suppress(whimbrel.WhimbrelError):
+        whimbrel.migrate(folder, connection)
+    assert connection.execute("SELECT to_regclass('more_7') IS NOT NULL").fetchone() == (True,)
+    assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
 
 
 def test_a_connection_that_is_not_autocommit_is_given_back_as_it_was(folder: Path, dsn: str) -> None:

@@ -138,13 +138,17 @@ class StatementFailed(WhimbrelError):
     """
 
 
+# Not that it was rolled back: an index that was being built concurrently stays behind until the next run.
+_CANCELLED = "The running statement was cancelled. Run the same command again: it goes on behind what is committed."
+
+
 class Interrupted(WhimbrelError):
     """SIGINT or SIGTERM arrived; the running statement was cancelled and its transaction rolled back."""
 
     def __init__(self, signum: int) -> None:
         self.signum = signum
         name = {2: "SIGINT", 15: "SIGTERM"}.get(signum, f"signal {signum}")
-        super().__init__(f"interrupted by {name}", detail="The running statement was cancelled and rolled back.")
+        super().__init__(f"interrupted by {name}", detail=_CANCELLED)
 
 
 # A line of a data file can be megabytes long; a person needs the part around the caret.

@@ -23,12 +23,17 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class LockHeld:
-    """Another session holds the lock, and the run waits for it; sent again every few seconds."""
+    """Another session holds the lock, and the run waits for it; sent again every few seconds.
+
+    `since` is when that session began, `age` how long ago that is by the server's clock: a run of whimbrel takes the
+    lock at its beginning. `query` is without the texts in it, which may be secrets.
+    """
 
     pid: int
     application: str
     client: str
     since: datetime | None
+    age: timedelta | None
     query: str
 
 

@@ -31,10 +31,12 @@ def test_another_run_is_named(project: Project, connection: Connection, other: C
     for command in commands:
         done = project.run(*command, "--lock-wait", "0")
         assert (done.code, done.out) == (5, "")
-        first, detail, hint = done.err.splitlines()
+        first, detail, hint, way_out = done.err.splitlines()
         assert first == f"error: another run holds the lock (process {other.info.backend_pid})"
-        assert detail.startswith("Detail: It is deploy of app 7 from local socket, since ")
+        assert detail.startswith("Detail: It is deploy of app 7 from local socket, connected since ")
         assert hint == "Hint: Wait for it and run the command again, or give it more time: --lock-wait 10min"
+        terminate = f"SELECT pg_terminate_backend({other.info.backend_pid});"
+        assert way_out == f"      If its client is gone for good: {terminate}"
     assert (applied(connection), sessions(connection)) == ([], 0)
     # Looking needs no lock, and neither does a run that has nothing to do.
     assert project.succeed("status").count("pending") == 3

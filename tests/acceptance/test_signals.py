@@ -30,7 +30,8 @@ def other(dsn: str) -> Generator[Connection]:
 def is_interrupted(done: Done, signum: signal.Signals) -> bool:
     """Say whether a run ended as an interrupted one has to, without a word too many."""
     return done.code == 128 + signum and done.err == (
-        f"error: interrupted by {signum.name}\nDetail: The running statement was cancelled and rolled back.\n"
+        f"error: interrupted by {signum.name}\nDetail: The running statement was cancelled. Run the same command again:"
+        " it goes on behind what is committed.\n"
     )
 
 

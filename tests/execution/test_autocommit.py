@@ -282,6 +282,26 @@ def test_an_invalid_index_from_elsewhere_does_not_pass_as_built(project: Project
     assert result.error is not None
     assert result.error.message == 'index "i" is invalid'
     assert project.applied() == [1]
+    again = project.up()
+    assert again.error is not None
+    assert again.error.message == result.error.message
+    project.connection.execute("DROP INDEX i")
+    assert project.up().error is None
+
+
+def test_an_index_of_another_table_does_not_pass_as_built(project: Project) -> None:
+    project.write(
+        {
+            "1_a.up.sql": "CREATE TABLE a (n int); CREATE TABLE b (n int); CREATE INDEX i ON b (n);",
+            "2_b.up.sql": "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON a (n);",
+        }
+    )
+
+    for _ in range(2):
+        result = project.up()
+        assert result.error is not None
+        assert result.error.message == 'index "i" was not built: the name belongs to something else'
+        assert project.applied() == [1]
 
 
 def test_what_the_catalog_cannot_tell_is_left_to_a_person(project: Project) -> None:

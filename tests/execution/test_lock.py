@@ -131,3 +131,18 @@ def test_a_killed_run_frees_the_lock_and_leaves_nothing(project: Project) -> Non
 
     assert result.error is None
     assert project.applied() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("ALTER ROLE a PASSWORD 'it''s secret' VALID UNTIL 'x'", "ALTER ROLE a PASSWORD '…' VALID UNTIL '…'"),
+        (r"SELECT E'sec\'ret', e'a''b'", "SELECT '…', '…'"),
+        ("DO $body$ BEGIN secret 'x'; END $body$", "DO '…'"),
+        ("SELECT 'cut off sec", "SELECT '…'"),
+        ("SELECT $$cut off sec", "SELECT '…'"),
+        ("SELECT a FROM b", "SELECT a FROM b"),
+    ],
+)
+def test_the_texts_in_a_holders_query_are_not_shown(query: str, shown: str) -> None:
+    assert database.hide_texts(query) == shown

@@ -378,3 +378,31 @@ def test_nothing_is_sent_behind_a_commit_that_failed_not_even_a_copy(project: Pr
     assert [step.version for step in result.finished] == [1]
     assert result.failed is not None
     assert result.failed.version == 2
+
+
+@pytest.mark.parametrize("text", ["DEALLOCATE ALL;", "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$;"])
+def test_a_migration_that_deallocates_every_prepared_statement_runs_like_any_other(project: Project, text: str) -> None:
+    project.write(
+        {
+            "1_a.up.sql": "CREATE TABLE a (n int);",
+            "2_b.up.sql": f"INSERT INTO a VALUES (2); {text}",
+            "3_c.up.sql": "INSERT INTO a VALUES (3);",
+            "4_d.up.sql": f"INSERT INTO a VALUES (4); {text}",
+        }
+    )
+    result = project.up()
+    assert result.error is None
+    assert [step.version for step in result.finished] == [1, 2, 3, 4]
+    assert project.applied() == [1, 2, 3, 4]
+    assert project.connection.execute("SELECT n FROM a ORDER BY n").fetchall() == [(2,), (3,), (4,)]
+    assert project.value("SELECT count(*) FROM schema_migrations_log") == 4
+
+
+def test_a_migrations_own_unknown_prepared_statement_is_its_own_error(project: Project) -> None:
+    project.write({"1_a.up.sql": "CREATE TABLE a (n int);", "2_b.up.sql": "SELECT 1;\nEXECUTE nothing;"})
+    result = project.up()
+    assert result.error is not None
+    assert result.error.sqlstate == "26000"
+    assert result.error.position is not None
+    assert result.error.position.line == 2
+    assert project.applied() == [1]

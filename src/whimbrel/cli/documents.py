@@ -167,6 +167,7 @@ def event_form(event: events.Event) -> Document:
                 application=event.application,
                 client=event.client,
                 since=event.since.isoformat() if event.since else None,
+                age_seconds=event.age.total_seconds() if event.age is not None else None,
                 query=event.query,
             )
         case events.StepStarted():

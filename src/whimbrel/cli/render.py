@@ -41,9 +41,13 @@ class Reporter(AbstractContextManager["Reporter"]):
             case events.ServerNotice() if event.severity != "DEBUG":
                 self.out(paint(f"  {event.severity}: {event.message}", "dim"))
             case events.LockHeld():
-                since = f" since {event.since:%H:%M:%S} UTC" if event.since else ""
+                from whimbrel.cli.documents import head
+
+                age = f", connected for {show_duration(event.age)}" if event.age is not None else ""
                 name = event.application or "another session"
-                self.out(f"  waiting for {name} (process {event.pid}, {event.client}){since}: {event.query[:80]}")
+                self.out(
+                    f"  waiting for {name} (process {event.pid}, {event.client}){age}: {head(event.query.encode())}"
+                )
             case events.RunStarted():
                 self.out(paint(f"{event.database}, PostgreSQL {event.server_version}", "dim"))
             case events.StepStarted():

@@ -124,7 +124,8 @@ def create_database(address: str) -> bool:
             return False
         try:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(dbname)))
-        except psycopg.errors.DuplicateDatabase:
+        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+            # Somebody else was quicker.
             return False
         except psycopg.Error as error:
             raise StatementFailed(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 
 import psycopg
 from psycopg import pq
@@ -23,6 +23,8 @@ POOLER_HINT = (
     ' or lock each transaction: lock = "transaction" (--lock transaction).'
 )
 _UNLOCK_ATTEMPTS = 20
+# How much of the holder's query an error shows.
+_SHOWN = 72
 
 
 def lock_key(config: Config) -> int:
@@ -153,7 +155,7 @@ class Waiting:
             raise LockNotObtained(
                 f"another run holds the lock{f' (process {holder.pid})' if holder else ''}",
                 detail=_holder_detail(holder),
-                hint="Wait for it and run the command again, or give it more time: --lock-wait 10min",
+                hint=f"Wait for it and run the command again, or give it more time: --lock-wait 10min{_way_out(holder)}",
             )
         if holder is not None and now >= self._next_report:
             self._emit(holder)
@@ -166,7 +168,7 @@ def find_holder(connection: Connection, key: int) -> LockHeld | None:
     row = connection.execute(
         """
         SELECT l.pid, coalesce(a.application_name, ''), coalesce(host(a.client_addr), 'local socket'),
-               coalesce(a.xact_start, a.state_change, a.backend_start), coalesce(a.query, '')
+               a.backend_start, clock_timestamp() - a.backend_start, coalesce(a.query, '')
         FROM pg_catalog.pg_locks AS l
         LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
@@ -177,15 +179,35 @@ def find_holder(connection: Connection, key: int) -> LockHeld | None:
     ).fetchone()
     if row is None:
         return None
-    pid, application, client, since, query = row
-    return LockHeld(int(pid), str(application), str(client), since if isinstance(since, datetime) else None, str(query))
+    pid, application, client, since, age, query = row
+    return LockHeld(int(pid), application, client, since, age, hide_texts(query))
+
+
+_TEXT = re.compile(
+    r"""
+    [eE]'(?:[^'\\]|\\.|'')*(?:'|$) | '(?:[^']|'')*(?:'|$)
+    | \$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|$)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def hide_texts(query: str) -> str:
+    """Return a query without the texts in it; it may be cut off in the middle of one (track_activity_query_size)."""
+    return _TEXT.sub("'…'", query)
 
 
 def _holder_detail(holder: LockHeld | None) -> str | None:
     if holder is None:
         return None
-    since = f", since {holder.since:%H:%M:%S} UTC" if holder.since else ""
-    return f"It is {holder.application or 'a session'} from {holder.client}{since}."
+    since = f", connected since {holder.since:%Y-%m-%d %H:%M:%S} UTC" if holder.since else ""
+    query = " ".join(holder.query.split())
+    runs = f" Its last query: {query[:_SHOWN]}{'…' if len(query) > _SHOWN else ''}" if query else ""
+    return f"It is {holder.application or 'a session'} from {holder.client}{since}.{runs}"
+
+
+def _way_out(holder: LockHeld | None) -> str:
+    return f"\n      If its client is gone for good: SELECT pg_terminate_backend({holder.pid});" if holder else ""
 
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}

@@ -56,7 +56,9 @@ def settings_statement(
 
 
 def opening_statement(pinned: Mapping[str, str], process: int) -> tuple[bytes, list[bytes]]:
-    """Return the statement that makes a session's settings, with its parameters; its first column is pg_backend_pid().
+    """Return the statement that makes a session's settings, with its parameters.
+
+    Its first two columns are pg_backend_pid() and pg_is_in_recovery().
 
     They are made for the session where `process` runs it, and for the transaction alone where another server process
     does: behind a pooler the session is somebody else's next.
@@ -66,7 +68,7 @@ def opening_statement(pinned: Mapping[str, str], process: int) -> tuple[bytes, l
         for index in range(1, len(pinned) + 1)
     ]
     values = [str(process).encode(), *(text.encode() for pair in pinned.items() for text in pair)]
-    return f"SELECT pg_catalog.pg_backend_pid(), {', '.join(calls)}".encode(), values
+    return f"SELECT pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery(), {', '.join(calls)}".encode(), values
 
 
 def local_statement(pinned: Mapping[str, str], process: int) -> tuple[bytes, list[bytes]]:

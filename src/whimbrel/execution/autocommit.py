@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -13,12 +14,12 @@ from psycopg.pq.abc import PGresult
 
 from whimbrel import database, history
 from whimbrel.database import Connection
-from whimbrel.errors import StatementFailed, WhimbrelError
+from whimbrel.errors import WhimbrelError
 from whimbrel.events import Listener, StatementSkipped, StepAdvanced, StepFinished, StepStarted
 from whimbrel.execution import recovery
 from whimbrel.execution.guard import REFUSED, SessionGuard
+from whimbrel.execution.restoration import restore
 from whimbrel.execution.task import Task
-from whimbrel.execution.transaction import restore
 from whimbrel.history import Record, journal
 from whimbrel.history.journal import Place
 from whimbrel.interruption import deferred
@@ -49,6 +50,7 @@ def run(
     started = time.monotonic()
     started_at = recovery.server_time(connection)
     emit(StepStarted(task.step, task.outline.statements, is_transactional=False))
+    attempt = _Attempt(connection, task, guard, emit)
     entries = journal.read_journal(connection, task.config, task.step.version, task.step.direction)
     for number, statement in enumerate(task.statements(), 1):
         place = Place(task.step.version, task.step.direction, number)
@@ -57,20 +59,20 @@ def run(
         reason = None
         if entry is not None:
             recovery.check_unchanged(task, entry, number, statement, checksum)
-            reason = "done before" if entry.is_finished else recovery.settle(connection, task, number, statement)
+            reason = "done before" if entry.is_finished else recovery.settle(connection, task, number, statement, emit)
         if reason is None:
-            failure = _run_statement(connection, task, guard, place, statement, checksum)
+            failure = attempt.run_statement(place, statement, checksum)
             if failure is not None:
                 return task, failure
             emit(StepAdvanced(task.step, number, task.outline.statements))
         else:
             if entry is not None and not entry.is_finished:
-                _write(connection, task, guard, [journal.mark_finished(task.config, place, checksum)])
+                attempt.write([journal.mark_finished(task.config, place, checksum)])
             elif _SESSION.match(statement.sql):
                 connection.execute(statement.sql)
             emit(StatementSkipped(task.step, number, reason))
     with deferred():
-        failure = _record(connection, task, guard, started_at)
+        failure = attempt.record(started_at)
         if failure is not None:
             return task, failure
         on_finished(task.step)
@@ -78,101 +80,101 @@ def run(
     return None
 
 
-def _run_statement(
-    connection: Connection, task: Task, guard: SessionGuard, place: Place, statement: Statement, checksum: str
-) -> WhimbrelError | None:
-    asks_for_autocommit = not task.outline.annotations.transaction
-    if statement.kind is Kind.AUTOCOMMIT or (asks_for_autocommit and _MAY_COMMIT.match(statement.sql)):
-        return _run_alone(connection, task, guard, place, statement, checksum)
-    failure = _run_with_journal(connection, task, guard, place, statement, checksum)
-    if failure is None:
-        return None
-    if asks_for_autocommit and failure[0] is statement and failure[1].sqlstate == _IN_TRANSACTION_BLOCK:
-        # The server knows better than the grammar; nothing was done yet.
-        return _run_alone(connection, task, guard, place, statement, checksum)
-    return _error(task, guard, failure)
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One run of a task: in which session, and who is told."""
 
+    connection: Connection
+    task: Task
+    guard: SessionGuard
+    emit: Listener
 
-def _error(task: Task, guard: SessionGuard, failure: tuple[_Tag, Diagnostic]) -> WhimbrelError:
-    tag, diagnostic = failure
-    if tag is guard and diagnostic.sqlstate == REFUSED:
-        return database.swapped(guard.process)
-    return task.error(diagnostic, tag if isinstance(tag, Statement) else None)
+    def run_statement(self, place: Place, statement: Statement, checksum: str) -> WhimbrelError | None:
+        asks_for_autocommit = not self.task.outline.annotations.transaction
+        if statement.kind is Kind.AUTOCOMMIT or (asks_for_autocommit and _MAY_COMMIT.match(statement.sql)):
+            return self._run_alone(place, statement, checksum)
+        failure = self._run_with_journal(place, statement, checksum)
+        if failure is None:
+            return None
+        if asks_for_autocommit and failure[0] is statement and failure[1].sqlstate == _IN_TRANSACTION_BLOCK:
+            # The server knows better than the grammar; nothing was done yet.
+            return self._run_alone(place, statement, checksum)
+        return self._error(failure)
 
+    def _error(self, failure: tuple[_Tag, Diagnostic]) -> WhimbrelError:
+        tag, diagnostic = failure
+        if tag is self.guard and diagnostic.sqlstate == REFUSED:
+            return database.swapped(self.guard.process)
+        return self.task.error(diagnostic, tag if isinstance(tag, Statement) else None)
 
-def _run_with_journal(
-    connection: Connection, task: Task, guard: SessionGuard, place: Place, statement: Statement, checksum: str
-) -> tuple[_Tag, Diagnostic] | None:
-    with Pipeline[_Tag](connection, _ignore_result) as pipeline:
-        pipeline.send(None, b"BEGIN")
-        pipeline.send(guard, *database.settings_statement(task.settings(), process=guard.process))
-        if statement.kind is Kind.COPY_IN:
-            pipeline.copy_in(statement, statement.sql, task.step.script.copy_data(statement))
-        else:
+    def _run_with_journal(self, place: Place, statement: Statement, checksum: str) -> tuple[_Tag, Diagnostic] | None:
+        with Pipeline[_Tag](self.connection, _ignore_result) as pipeline:
+            pipeline.send(None, b"BEGIN")
+            pipeline.send(self.guard, *database.settings_statement(self.task.settings(), process=self.guard.process))
+            if statement.kind is Kind.COPY_IN:
+                pipeline.copy_in(statement, statement.sql, self.task.step.script.copy_data(statement))
+            else:
+                pipeline.send(statement, statement.sql)
+            for record in (
+                *journal.as_oneself(self.task.config),
+                journal.mark_finished(self.task.config, place, checksum),
+            ):
+                pipeline.send(None, record.sql, record.parameters)
+            pipeline.send(None, b"COMMIT")
+            failure = pipeline.finish()
+        recovery.roll_back(self.connection)
+        return failure
+
+    def _run_alone(self, place: Place, statement: Statement, checksum: str) -> WhimbrelError | None:
+        recovery.wait_for_others(self.connection, self.task, statement, self.emit)
+        own = self.task.settings()
+        if recovery.waits_without_blocking(statement) and self.task.outline.annotations.lock_timeout is None:
+            # It stands in nobody's way while it waits, and a timeout would leave an invalid index behind.
+            own["lock_timeout"] = "0"
+        self.write([journal.mark_started(self.task.config, place, checksum)])
+        with Pipeline[_Tag](self.connection, _ignore_result) as pipeline:
+            pipeline.send(self.guard, *database.settings_statement(own, process=self.guard.process))
+            # Such a statement has to be the first behind a synchronisation point.
+            pipeline.finish()
             pipeline.send(statement, statement.sql)
-        for record in (*journal.as_oneself(task.config), journal.mark_finished(task.config, place, checksum)):
-            pipeline.send(None, record.sql, record.parameters)
-        pipeline.send(None, b"COMMIT")
-        failure = pipeline.finish()
-    recovery.roll_back(connection)
-    return failure
-
-
-def _run_alone(
-    connection: Connection, task: Task, guard: SessionGuard, place: Place, statement: Statement, checksum: str
-) -> WhimbrelError | None:
-    own = task.settings()
-    if recovery.waits_without_blocking(statement) and task.outline.annotations.lock_timeout is None:
-        # It stands in nobody's way while it waits, and a timeout would leave an invalid index behind.
-        own["lock_timeout"] = "0"
-    _write(connection, task, guard, [journal.mark_started(task.config, place, checksum)])
-    with Pipeline[_Tag](connection, _ignore_result) as pipeline:
-        pipeline.send(guard, *database.settings_statement(own, process=guard.process))
-        # Such a statement has to be the first behind a synchronisation point.
-        pipeline.finish()
-        pipeline.send(statement, statement.sql)
-        failure = pipeline.finish()
-    if failure is not None:
-        recovery.roll_back(connection)
-        if failure[0] is not statement:
-            # It was not sent. Any session may say so, also another one than that with the lock.
-            history.write(connection, [*journal.as_oneself(task.config), journal.forget(task.config, place)])
-        elif recovery.is_undone_by_error(statement, failure[1].sqlstate):
-            _write(connection, task, guard, [journal.forget(task.config, place)])
-        return _error(task, guard, failure)
-    problem = recovery.find_invalid_index(connection, statement)
-    if problem is not None:
-        return StatementFailed(
-            f'index "{problem}" is invalid',
-            detail="A build of it was interrupted earlier, and IF NOT EXISTS passes over what that left.",
-            hint=f"Drop it and run the command again: DROP INDEX CONCURRENTLY {problem};",
-            position=task.step.script.position(statement),
-        )
-    _write(connection, task, guard, [journal.mark_finished(task.config, place, checksum)])
-    return None
-
-
-def _write(connection: Connection, task: Task, guard: SessionGuard, records: Iterable[Record]) -> None:
-    failure = _write_guarded(connection, task, guard, [*journal.as_oneself(task.config), *records])
-    if failure is not None:
-        raise failure
-
-
-def _record(connection: Connection, task: Task, guard: SessionGuard, started_at: datetime) -> WhimbrelError | None:
-    before, after = task.records(started_at)
-    resets = [Record(text, tuple(values)) for text, values in restore(task, connection.info.server_version)]
-    return _write_guarded(connection, task, guard, [*resets, *before, *after])
-
-
-def _write_guarded(
-    connection: Connection, task: Task, guard: SessionGuard, records: Iterable[Record]
-) -> WhimbrelError | None:
-    check, values = database.settings_statement({}, process=guard.process)
-    diagnostic = history.write(connection, [Record(check, tuple(values)), *records])
-    if diagnostic is None:
+            failure = pipeline.finish()
+        if failure is not None:
+            recovery.roll_back(self.connection)
+            if failure[0] is not statement:
+                # It was not sent. Any session may say so, also another one than that with the lock.
+                history.write(
+                    self.connection, [*journal.as_oneself(self.task.config), journal.forget(self.task.config, place)]
+                )
+            elif recovery.is_undone_by_error(statement, failure[1].sqlstate):
+                self.write([journal.forget(self.task.config, place)])
+            return self._error(failure)
+        problem = recovery.find_passed_over(self.connection, self.task, statement)
+        if problem is not None:
+            # The statement did nothing, and the next run has to say so again.
+            self.write([journal.forget(self.task.config, place)])
+            return problem
+        self.write([journal.mark_finished(self.task.config, place, checksum)])
         return None
-    # Nothing else that is written divides anything.
-    return _error(task, guard, (guard if diagnostic.sqlstate == REFUSED else None, diagnostic))
+
+    def write(self, records: Iterable[Record]) -> None:
+        failure = self._write_guarded([*journal.as_oneself(self.task.config), *records])
+        if failure is not None:
+            raise failure
+
+    def record(self, started_at: datetime) -> WhimbrelError | None:
+        before, after = self.task.records(started_at)
+        resets = [
+            Record(text, tuple(values)) for text, values in restore(self.task, self.connection.info.server_version)
+        ]
+        return self._write_guarded([*resets, *before, *after])
+
+    def _write_guarded(self, records: Iterable[Record]) -> WhimbrelError | None:
+        check, values = database.settings_statement({}, process=self.guard.process)
+        diagnostic = history.write(self.connection, [Record(check, tuple(values)), *records])
+        if diagnostic is None:
+            return None
+        # Nothing else that is written divides anything.
+        return self._error((self.guard if diagnostic.sqlstate == REFUSED else None, diagnostic))
 
 
 def _ignore_result(tag: _Tag, result: PGresult) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from psycopg import sql
 
 from whimbrel.database import Connection
 from whimbrel.errors import LockNotObtained
+from whimbrel.events import Listener, Warned
 from whimbrel.statements.concurrent import Concurrent, Operation
 
 
@@ -19,6 +21,14 @@ class Index(NamedTuple):
     oid: int
     schema: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for others, and who is told."""
+
+    seconds: float
+    emit: Listener
 
 
 def find_index(connection: Connection, table: str, index: str) -> bool | None:
@@ -98,7 +108,7 @@ def find_invalid(connection: Connection, concurrent: Concurrent) -> list[Index]:
     return [Index(int(oid), str(schema), str(name)) for oid, schema, name in rows]
 
 
-def find_abandoned(connection: Connection, concurrent: Concurrent, wait: float) -> list[Index]:
+def find_abandoned(connection: Connection, concurrent: Concurrent, patience: Patience) -> list[Index]:
     """Return the invalid indexes that a statement may have left and that nobody is building.
 
     Waits for others as `wait_for_others` does: whether an index that is being built is one's own leftover cannot be
@@ -106,24 +116,28 @@ def find_abandoned(connection: Connection, concurrent: Concurrent, wait: float) 
     """
     while True:
         before = find_invalid(connection, concurrent)
-        wait_for_others(connection, concurrent, wait)
+        wait_for_others(connection, concurrent, patience)
         after = find_invalid(connection, concurrent)
         # What has come up in between may be under construction.
         if all(index in before for index in after):
             return after
 
 
-def wait_for_others(connection: Connection, concurrent: Concurrent, wait: float) -> None:
-    """Wait for those who work on a statement's tables with a lock like its own, up to `wait` seconds.
+def wait_for_others(connection: Connection, concurrent: Concurrent, patience: Patience) -> None:
+    """Wait for those who work on a statement's tables with a lock like its own, and tell that it waits.
 
     The server's progress views keep back what other roles do, its list of locks does not. Looks again and again instead
     of waiting for the lock: a statement that waits for it holds a snapshot, for which a concurrent build that has it
     waits in its turn, and the server ends one of the two (seen on 18). Raises LockNotObtained when the time is over.
     """
-    deadline = time.monotonic() + wait
+    deadline = time.monotonic() + patience.seconds
+    is_told = False
     while other := _find_other(connection, concurrent):
         if time.monotonic() >= deadline:
             raise other
+        if not is_told:
+            patience.emit(Warned(f"waiting: {other.message}"))
+            is_told = True
         time.sleep(random.uniform(0.1, 0.5))  # noqa: S311
 
 

@@ -40,6 +40,7 @@ class Session:
     run: str = field(default_factory=lambda: str(uuid4()))
     process: int = field(init=False)
     is_pooled: bool | None = field(init=False, default=None)
+    is_replica: bool | None = field(init=False, default=None)
     mode: database.Mode | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -53,6 +54,7 @@ class Session:
     def read_history(self, *, with_newest: bool = False) -> History:
         """Read the history, pinning the session's settings in the same round trip."""
         found = history.read_history(self.connection, self.config, self.process, with_newest=with_newest)
+        self.is_replica = found.is_replica
         if self.is_pooled is None:
             self._meet(found.process)
         return found
@@ -144,8 +146,10 @@ class Session:
 
     def refuse_replica(self) -> None:
         """Raise PlanError where nothing can be written."""
-        row = self.connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
-        if row is not None and row[0]:
+        if self.is_replica is None:
+            row = self.connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
+            self.is_replica = row is not None and bool(row[0])
+        if self.is_replica:
             raise PlanError(
                 f"{self.label} is a read-only replica",
                 hint="Connect to the primary; with several hosts in the address: target_session_attrs=read-write",

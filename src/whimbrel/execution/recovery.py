@@ -12,7 +12,8 @@ from psycopg import pq
 
 from whimbrel import database
 from whimbrel.database import Connection
-from whimbrel.errors import LockNotObtained, Unsettled
+from whimbrel.errors import LockNotObtained, StatementFailed, Unsettled
+from whimbrel.events import Listener
 from whimbrel.execution import leftovers
 from whimbrel.execution.task import Task
 from whimbrel.history.journal import Entry
@@ -39,7 +40,7 @@ def check_unchanged(task: Task, entry: Entry, number: int, statement: Statement,
         )
 
 
-def settle(connection: Connection, task: Task, number: int, statement: Statement) -> str | None:
+def settle(connection: Connection, task: Task, number: int, statement: Statement, emit: Listener) -> str | None:
     """Decide what became of a statement that was started and not finished.
 
     Returns the reason why it counts as done, or None where it is to be run again: what it left behind is then removed.
@@ -50,7 +51,9 @@ def settle(connection: Connection, task: Task, number: int, statement: Statement
     if concurrent is not None and concurrent.operation is Operation.REPEATABLE:
         return None
     with _positioned(task, statement):
-        reason, evidence = _look(connection, task, concurrent) if concurrent is not None else (None, _NOTHING)
+        reason, evidence = (
+            _look(connection, concurrent, _patience(task, emit)) if concurrent is not None else (None, _NOTHING)
+        )
     if evidence is None:
         return reason
     raise Unsettled(
@@ -64,21 +67,26 @@ def settle(connection: Connection, task: Task, number: int, statement: Statement
 _NOTHING = "It may have been done, wholly or in part; nothing in the catalog tells."
 
 
-def _look(connection: Connection, task: Task, concurrent: Concurrent) -> tuple[str | None, str | None]:
+def _patience(task: Task, emit: Listener) -> leftovers.Patience:
+    return leftovers.Patience(database.seconds(task.config.lock_wait), emit)
+
+
+def _look(
+    connection: Connection, concurrent: Concurrent, patience: leftovers.Patience
+) -> tuple[str | None, str | None]:
     """Return why a statement counts as done, None where it is to be run again, and why that cannot be told."""
-    wait = database.seconds(task.config.lock_wait)
     reason = evidence = None
     match concurrent.operation:
         case Operation.CREATE_INDEX:
-            reason, evidence = _look_for_index(connection, concurrent, wait)
+            reason, evidence = _look_for_index(connection, concurrent, patience)
         case Operation.DROP_INDEX:
-            leftovers.wait_for_others(connection, concurrent, wait)
+            leftovers.wait_for_others(connection, concurrent, patience)
             reason = None if leftovers.relation_exists(connection, concurrent.target) else "the index is gone"
         case Operation.REINDEX_INDEX | Operation.REINDEX_TABLE | Operation.REINDEX_SCHEMA:
-            for index in leftovers.find_abandoned(connection, concurrent, wait):
+            for index in leftovers.find_abandoned(connection, concurrent, patience):
                 leftovers.drop_index(connection, index)
         case Operation.DETACH_PARTITION:
-            leftovers.wait_for_others(connection, concurrent, wait)
+            leftovers.wait_for_others(connection, concurrent, patience)
             reason = leftovers.finish_detach(connection, concurrent)
         case Operation.CREATE_DATABASE:
             reason = "the database is there" if leftovers.database_exists(connection, concurrent.target) else None
@@ -91,8 +99,10 @@ def _look(connection: Connection, task: Task, concurrent: Concurrent) -> tuple[s
     return reason, evidence
 
 
-def _look_for_index(connection: Connection, concurrent: Concurrent, wait: float) -> tuple[str | None, str | None]:
-    left = leftovers.find_abandoned(connection, concurrent, wait)
+def _look_for_index(
+    connection: Connection, concurrent: Concurrent, patience: leftovers.Patience
+) -> tuple[str | None, str | None]:
+    left = leftovers.find_abandoned(connection, concurrent, patience)
     if concurrent.index:
         if leftovers.find_index(connection, concurrent.target, concurrent.index):
             return "the index is there and valid", None
@@ -105,13 +115,31 @@ def _look_for_index(connection: Connection, concurrent: Concurrent, wait: float)
     return None, None
 
 
-def find_invalid_index(connection: Connection, statement: Statement) -> str | None:
-    """Return the name of the index that a CREATE INDEX CONCURRENTLY should have built, if it is invalid."""
+def find_passed_over(connection: Connection, task: Task, statement: Statement) -> StatementFailed | None:
+    """Return the error for a CREATE INDEX CONCURRENTLY that ended well and has not left a valid index.
+
+    That is what IF NOT EXISTS does where the name is taken, be it by an invalid index.
+    """
     concurrent = find_concurrent(statement.sql)
     if concurrent is None or concurrent.operation is not Operation.CREATE_INDEX or not concurrent.index:
         return None
     is_valid = leftovers.find_index(connection, concurrent.target, concurrent.index)
-    return concurrent.index if is_valid is False else None
+    if is_valid:
+        return None
+    index = concurrent.index
+    if is_valid is None:
+        return StatementFailed(
+            f'index "{index}" was not built: the name belongs to something else',
+            detail=f"IF NOT EXISTS looks at the name only, and table {concurrent.target} has no such index.",
+            hint="Give the index another name.",
+            position=task.step.script.position(statement),
+        )
+    return StatementFailed(
+        f'index "{index}" is invalid',
+        detail="A build of it was interrupted earlier, and IF NOT EXISTS passes over what that left.",
+        hint=f"Drop it and run the command again: DROP INDEX CONCURRENTLY {index};",
+        position=task.step.script.position(statement),
+    )
 
 
 _CONCURRENT = frozenset(
@@ -135,12 +163,12 @@ def waits_without_blocking(statement: Statement) -> bool:
     return concurrent is not None and concurrent.operation in _CONCURRENT and b"concurrently" in statement.sql.lower()
 
 
-def wait_for_others(connection: Connection, task: Task, statement: Statement) -> None:
+def wait_for_others(connection: Connection, task: Task, statement: Statement, emit: Listener) -> None:
     """Wait, before a statement of the CONCURRENTLY kind, for those whom it would meet in a deadlock."""
     concurrent = find_concurrent(statement.sql)
     if concurrent is not None and concurrent.operation in _CONCURRENT:
         with _positioned(task, statement):
-            leftovers.wait_for_others(connection, concurrent, database.seconds(task.config.lock_wait))
+            leftovers.wait_for_others(connection, concurrent, _patience(task, emit))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import Enum
 from typing import TypeAlias
@@ -17,8 +17,9 @@ from whimbrel.errors import WhimbrelError
 from whimbrel.events import Listener, StepAdvanced, StepFinished, StepStarted
 from whimbrel.execution import recovery
 from whimbrel.execution.guard import REFUSED, Guard, Obstacle, SessionGuard, Stopped, TransactionGuard
+from whimbrel.execution.restoration import FLUSH, KEPT, leave, restore
 from whimbrel.execution.task import Task
-from whimbrel.pipeline import Pipeline
+from whimbrel.pipeline import UNKNOWN_PREPARED, Pipeline
 from whimbrel.plan import Step
 from whimbrel.statements import Kind, Statement
 
@@ -44,7 +45,8 @@ _Tag: TypeAlias = tuple[Task, _Part, Statement | None]
 class _Progress:
     """Turns results into events."""
 
-    def __init__(self, emit: Listener, on_finished: Callable[[Step], None]) -> None:
+    def __init__(self, emit: Listener, on_finished: Callable[[Step], None], *, is_repeating: bool) -> None:
+        self.is_repeating = is_repeating
         self.emit = emit
         self.on_finished = on_finished
         self.process = 0
@@ -87,7 +89,20 @@ def run(
     `on_finished` is called for a step when its COMMIT is confirmed. The tasks before the one that failed are committed,
     it is rolled back, and nothing behind it has run. Raises Stopped where a TransactionGuard lets one not begin.
     """
-    return _run(connection, tasks, emit, on_finished, guard)
+    # Behind a pooler of transactions the session, with what was prepared in it, is somebody else's next.
+    is_repeating = isinstance(guard, SessionGuard) and len(tasks) > 1
+    try:
+        return _run(connection, tasks, emit, on_finished, guard, is_repeating=is_repeating)
+    except _Deallocated as gone:
+        return _run(connection, tasks[tasks.index(gone.task) :], emit, on_finished, guard)
+
+
+class _Deallocated(Exception):
+    """A migration deallocated what was prepared for the next; it is rolled back, and nothing behind it has run."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        super().__init__(task.label)
 
 
 def rehearse(
@@ -113,8 +128,10 @@ def _run(
     emit: Listener,
     on_finished: Callable[[Step], None],
     guard: Guard | None,
+    *,
+    is_repeating: bool = False,
 ) -> tuple[Task, WhimbrelError] | None:
-    progress = _Progress(emit, on_finished)
+    progress = _Progress(emit, on_finished, is_repeating=is_repeating)
     try:
         with Pipeline[_Tag](connection, progress.take) as pipeline:
             for task in tasks:
@@ -122,7 +139,7 @@ def _run(
                 if pipeline.failure is not None:
                     break
                 pipeline.flush()
-            for statement in _FLUSH if progress.kept is not None else ():
+            for statement in FLUSH if progress.kept is not None else ():
                 pipeline.send((tasks[-1], _Part.SETTING, None), statement)
             failure = pipeline.finish()
     finally:
@@ -133,6 +150,8 @@ def _run(
     if failure is None:
         return None
     (task, part, statement), diagnostic = failure
+    if is_repeating and statement is None and diagnostic.sqlstate == UNKNOWN_PREPARED:
+        raise _Deallocated(task)
     if diagnostic.sqlstate == REFUSED and part in (_Part.LOCK, _Part.CHECK):
         if isinstance(guard, SessionGuard):
             return task, database.swapped(guard.process)
@@ -147,7 +166,8 @@ def _begin(pipeline: Pipeline[_Tag], task: Task, version: int, guard: Guard | No
         pipeline.request_flush()
         process = guard.process if guard is not None else None
         pinned = task.settings()
-        pipeline.send((task, _Part.LOCK, None), *database.settings_statement(pinned, local=True, process=process))
+        statement = database.settings_statement(pinned, local=True, process=process)
+        _send_own(pipeline, (task, _Part.LOCK, None), *statement, is_repeating=progress.is_repeating)
         return
     pipeline.send((task, _Part.SETTING, None), database.BEGIN)
     lock, check = guard.lock(task.config), guard.check(task.config)
@@ -180,65 +200,26 @@ def _send(pipeline: Pipeline[_Tag], task: Task, version: int, guard: Guard | Non
         else:
             pipeline.send(tag, statement.sql)
     # What a migration sets must not reach its own record, nor the next migration.
+    is_repeating = progress.is_repeating
     for sql, parameters in restore(task, version, local=progress.kept is not None):
-        pipeline.send((task, _Part.SETTING, None), sql, parameters)
+        _send_own(pipeline, (task, _Part.SETTING, None), sql, parameters, is_repeating=is_repeating)
     if rehearsed:
         # As a COMMIT would, and as the next transaction would begin.
         pipeline.send((task, _Part.SETTING, None), b"SET CONSTRAINTS ALL IMMEDIATE")
         pipeline.send((task, _Part.COMMIT, None), b"SET CONSTRAINTS ALL DEFERRED")
         return
     for record in after:
-        pipeline.send((task, _Part.RECORD, None), record.sql, record.parameters)
-    for sql, parameters in _leave(progress.kept) if progress.kept is not None else ():
+        _send_own(pipeline, (task, _Part.RECORD, None), record.sql, record.parameters, is_repeating=is_repeating)
+    for sql, parameters in leave(progress.kept) if progress.kept is not None else ():
         pipeline.send((task, _Part.SETTING, None), sql, parameters)
     pipeline.send((task, _Part.COMMIT, None), b"COMMIT")
 
 
-# What a session that is not ours was set to before, by the pooler itself (connect_query) or on its behalf: in UTF-8 as
-# hexadecimal digits, since its client_encoding is not ours either. The characteristics of the transaction do not count.
-KEPT = b"""
-SELECT s.name, pg_catalog.encode(pg_catalog.convert_to(s.setting, 'UTF8'), 'hex')
-FROM (
-    SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session'
-    UNION ALL
-    SELECT 'role', pg_catalog.current_setting('role') WHERE pg_catalog.current_setting('role') <> 'none'
-) AS s
-WHERE s.name NOT IN ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')
-"""
-
-
-def restore(task: Task, version: int, *, local: bool = False) -> list[tuple[bytes, list[bytes]]]:
-    """Return the statements that give the session back the settings and the role that a migration began with."""
-    return [
-        (b"RESET ALL", []),
-        # Also undoes SET ROLE, which RESET ALL does not.
-        (b"RESET SESSION AUTHORIZATION", []),
-        database.settings_statement(database.settings(task.config, version), local=local),
-    ]
-
-
-# The COMMITs before had the server's own synchronous_commit: a transaction that waits for its own record to be on disk
-# waits for theirs too (RecordTransactionCommit flushes up to it).
-_FLUSH = (
-    b"BEGIN",
-    b"SET LOCAL synchronous_commit = on",
-    b"SELECT pg_catalog.pg_current_xact_id()",
-    b"COMMIT",
-)
-
-
-def _leave(kept: Mapping[str, str]) -> list[tuple[bytes, list[bytes]]]:
-    """Return the last statements before the COMMIT in a session that is not ours; it has then what it had before.
-
-    They come behind the last SET LOCAL: where one ends after a RESET, the reset value would count as set from then on.
-    """
-    statements: list[tuple[bytes, list[bytes]]] = [
-        # What is left for the COMMIT to check is checked with the migration's settings.
-        (b"SET CONSTRAINTS ALL IMMEDIATE", []),
-        (b"RESET ALL", []),
-        (b"RESET SESSION AUTHORIZATION", []),
-        (b"RESET ROLE", []),
-    ]
-    if kept:
-        statements.append(database.settings_statement(kept))
-    return statements
+def _send_own(
+    pipeline: Pipeline[_Tag], tag: _Tag, sql: bytes, parameters: Sequence[bytes | None], *, is_repeating: bool
+) -> None:
+    """Send a statement that every migration of a batch has."""
+    if is_repeating and parameters:
+        pipeline.send_again(tag, sql, parameters)
+    else:
+        pipeline.send(tag, sql, parameters)

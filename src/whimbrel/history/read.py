@@ -41,6 +41,7 @@ class History:
 
     `is_current` is False where the tables are missing or lack columns: the first run makes them. `process` is
     pg_backend_pid() of who answered, `newest` the log's newest success when that was asked for, 0 for none.
+    `is_replica`: nothing can be written there.
     """
 
     applied: tuple[Applied, ...] = ()
@@ -48,6 +49,7 @@ class History:
     is_current: bool = False
     process: int = 0
     newest: int = 0
+    is_replica: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def read_history(connection: Connection, config: Config, process: int, *, with_n
         own.keys() >= _OWN_COLUMNS and len(columns) == 3 and "run" in columns[f"{config.history_name}_log"],
         _number(found, "process"),
         _number(found, "newest"),
+        found["process"][0][1] == "t",
     )
 
 

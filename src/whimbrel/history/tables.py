@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 
 from whimbrel.config import Config
 from whimbrel.database import Connection
@@ -18,38 +18,48 @@ _READ_ONLY = "25006"
 def ensure_history(connection: Connection, config: Config) -> None:
     """Create the history tables, or bring them up to date, in one transaction. Call it under the lock.
 
-    Raises StatementFailed where the role may not do that. A three-column table keeps its rows.
+    In a transaction block that is open it is that one, which fails with it. Raises StatementFailed where the role may
+    not do that. A three-column table keeps its rows.
     """
     own = quoted(config)
     text = files("whimbrel.history").joinpath("tables.sql").read_bytes()
     text = text.replace(b"public.schema_migrations_journal", quoted(config, "_journal"))
     text = text.replace(b"public.schema_migrations_log", quoted(config, "_log"))
     text = text.replace(b"public.schema_migrations", own)
+    is_own = connection.info.transaction_status == pq.TransactionStatus.IDLE
     try:
-        with connection.transaction():
-            exists = connection.execute(
-                "SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", [config.history_schema]
-            ).fetchone()
-            if exists is None:
-                connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(config.history_schema)))
-            # One simple query: the file's statements, one round trip. NOTICEs that things exist are of no interest.
-            connection.execute("SET LOCAL client_min_messages = warning")
-            had_ordinal = connection.execute(
-                "SELECT FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'ordinal'",
-                [own.decode()],
-            ).fetchone()
-            connection.execute(text)
-            connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN version TYPE bigint").format(identifier(config)))
-            if had_ordinal is None:
-                # Rows from before the upgrade were numbered as they lay on disk.
-                connection.execute(
-                    sql.SQL(
-                        "UPDATE {0} AS t SET ordinal = o.n FROM (SELECT version, row_number() OVER"
-                        " (ORDER BY applied_at, version) AS n FROM {0}) AS o WHERE o.version = t.version"
-                    ).format(identifier(config))
-                )
+        row = connection.execute(
+            """
+            SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s),
+                   EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass(%s) AND attname = 'ordinal')
+            """,
+            [config.history_schema, own.decode()],
+        ).fetchone()
+        assert row is not None
+        has_schema, has_ordinal = row
+        # NOTICEs that things exist are of no interest.
+        statements = [b"SET LOCAL client_min_messages = warning", text, _TO_BIGINT.replace(b"{table}", own)]
+        if not has_schema:
+            statements.insert(0, f'CREATE SCHEMA "{config.history_schema}"'.encode())
+        if not has_ordinal:
+            statements.append(_NUMBER_ROWS.replace(b"{table}", own))
+        if is_own:
+            statements = [b"BEGIN", *statements, b"COMMIT"]
+        # One simple query, one round trip.
+        connection.execute(b";\n".join(statements))
     except psycopg.Error as error:
+        if is_own and connection.pgconn.transaction_status == pq.TransactionStatus.INERROR:
+            connection.execute("ROLLBACK")
         raise _ensure_error(error, config) from None
+
+
+_TO_BIGINT = b"ALTER TABLE {table} ALTER COLUMN version TYPE bigint"
+# Rows from before the upgrade are numbered as they were applied, not as they lie on disk.
+_NUMBER_ROWS = b"""
+UPDATE {table} AS t SET ordinal = o.n
+FROM (SELECT version, row_number() OVER (ORDER BY applied_at, version) AS n FROM {table}) AS o
+WHERE o.version = t.version
+"""
 
 
 def _ensure_error(error: psycopg.Error, config: Config) -> StatementFailed:
