@@ -155,7 +155,7 @@ class Waiting:
             raise LockNotObtained(
                 f"another run holds the lock{f' (process {holder.pid})' if holder else ''}",
                 detail=_holder_detail(holder),
-                hint=f"Wait for it and run the command again, or give it more time: --lock-wait 10min{_way_out(holder)}",
+                hint=_hint(holder),
             )
         if holder is not None and now >= self._next_report:
             self._emit(holder)
@@ -206,8 +206,11 @@ def _holder_detail(holder: LockHeld | None) -> str | None:
     return f"It is {holder.application or 'a session'} from {holder.client}{since}.{runs}"
 
 
-def _way_out(holder: LockHeld | None) -> str:
-    return f"\n      If its client is gone for good: SELECT pg_terminate_backend({holder.pid});" if holder else ""
+def _hint(holder: LockHeld | None) -> str:
+    wait = "Wait for it and run the command again, or give it more time: --lock-wait 10min"
+    if holder is None:
+        return wait
+    return f"{wait}\n      If its client is gone for good: SELECT pg_terminate_backend({holder.pid});"
 
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
