@@ -148,5 +148,21 @@ clean: ## Remove .venv, caches and built packages; databases stay
 	find src tests services benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: bench
-bench: .venv/.setup ## Measure whimbrel beside psql; choose with B='--only up-some --repeats 3'
+bench: .venv/.setup ## Measure whimbrel beside psql and other tools; choose with B='--only up-some --repeats 3'
 	$(BIN)/python -m benchmarks $(B)
+
+.PHONY: bench-peers
+bench-peers: .venv/.setup ## Install the other tools that bench measures; choose with P='dbmate alembic'
+	$(BIN)/python -m benchmarks install-peers $(P)
+
+.PHONY: faults
+faults: setup-dev ## Interrupt runs at every point and see whether the next one converges; choose with F='--scenario index'
+	$(BIN)/python -m tests.faults $(F)
+
+.PHONY: matrix
+matrix: setup-dev ## A sample of the same on PostgreSQL 13 to 18, which npm brings; choose with F='--versions 13 14'
+	$(BIN)/python -m tests.faults.matrix $(F)
+
+.PHONY: races
+races: setup-dev ## Crowds of runs at the same instant; choose with R='--runs 20 --processes 2 8 30' or R='--kills 10'
+	$(BIN)/python -m tests.races $(R)

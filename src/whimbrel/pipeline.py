@@ -289,19 +289,18 @@ class Pipeline(Generic[T]):
         if status == pq.ExecStatus.PIPELINE_SYNC:
             self._synchronisations -= 1
             return
-        tag, size, is_told = self._under_way.popleft()
-        self._bytes -= size
-        if status in _GOOD:
-            if is_told:
-                self._on_result(tag, result)
-        elif status == pq.ExecStatus.FATAL_ERROR:
-            diagnostic = diagnose(result)
-            # FATAL is what the server says before it hangs up.
+        diagnostic = diagnose(result) if status == pq.ExecStatus.FATAL_ERROR else None
+        if diagnostic is not None:
+            # FATAL is what the server says before it hangs up, be it that nothing is under way any more.
             severity = result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED)
             if severity in (b"FATAL", b"PANIC") or self._pgconn.status == pq.ConnStatus.BAD:
                 raise _lost(diagnostic.message, diagnostic.sqlstate)
-            if self.failure is None:
-                self.failure = tag, diagnostic
+        tag, size, is_told = self._under_way.popleft()
+        self._bytes -= size
+        if diagnostic is not None:
+            self.failure = self.failure or (tag, diagnostic)
+        elif status in _GOOD and is_told:
+            self._on_result(tag, result)
 
 
 def diagnose(result: PGresult) -> Diagnostic:

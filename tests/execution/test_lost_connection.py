@@ -8,10 +8,13 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg.rows import TupleRow
 
 from whimbrel.errors import ConnectionFailed
 from whimbrel.events import Warned
+from whimbrel.pipeline import Pipeline
 
 from .conftest import Project
 from .proxy import Proxy
@@ -110,3 +113,43 @@ def test_a_cut_before_the_commit_leaves_the_migration_undone(project: Project, f
     assert isinstance(result.error, ConnectionFailed)
     assert [step.version for step in result.finished] == [1]
     assert project.applied() == [1]
+
+
+def test_a_backend_that_is_terminated_when_nothing_is_under_way_is_a_lost_connection(
+    dsn: str, connection: psycopg.Connection[TupleRow]
+) -> None:
+    """Its FATAL belongs to no statement."""
+    results: list[str] = []
+    with (
+        psycopg.connect(dsn, autocommit=True) as own,
+        pytest.raises(ConnectionFailed, match="57P01"),
+        Pipeline[str](own, lambda tag, _: results.append(tag)) as pipeline,
+    ):
+        pipeline.send("one", b"SELECT 1")
+        while not results:
+            pipeline.flush()
+        connection.execute("SELECT pg_terminate_backend(%s, 10000)", [own.info.backend_pid])
+        pipeline.finish()
+
+
+def test_a_backend_that_is_terminated_while_the_history_is_made_is_a_lost_connection(
+    project: Project,
+) -> None:
+    project.write(FILES)
+    making = "FROM pg_stat_activity WHERE query LIKE '%COMMENT ON TABLE%' AND wait_event_type = 'Lock'"
+
+    def terminate() -> None:
+        while project.value(f"SELECT count(*) {making} AND pid <> pg_backend_pid()") != 1:
+            time.sleep(0.02)
+        project.value(f"SELECT pg_terminate_backend(pid) {making} AND pid <> pg_backend_pid()")
+
+    with psycopg.connect(project.dsn) as other:
+        # The name is taken by a table that nobody sees yet: whoever makes another one waits for its end.
+        other.execute("CREATE TABLE schema_migrations_log ()")
+        thread = threading.Thread(target=terminate)
+        thread.start()
+        with pytest.raises(ConnectionFailed):
+            project.up()
+        thread.join()
+        other.rollback()
+    assert project.up().error is None

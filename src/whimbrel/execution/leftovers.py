@@ -73,14 +73,11 @@ _TABLES = {
 
 
 def _query(text: str, concurrent: Concurrent) -> tuple[bytes, dict[str, str | None]]:
-    pattern = "_cc(new|old)[0-9]*$"
-    if concurrent.operation is Operation.CREATE_INDEX:
-        pattern = None if concurrent.index else "_idx[0-9]*$"
     values = {
         "target": concurrent.target,
         "partition": concurrent.partition,
         "index": concurrent.index,
-        "pattern": pattern,
+        "pattern": None if concurrent.operation is Operation.CREATE_INDEX else "_cc(new|old)[0-9]*$",
     }
     return text.replace("{tables}", _TABLES[concurrent.operation]).encode(), values
 
@@ -88,9 +85,8 @@ def _query(text: str, concurrent: Concurrent) -> tuple[bytes, dict[str, str | No
 def find_invalid(connection: Connection, concurrent: Concurrent) -> list[Index]:
     """Return the invalid indexes that a statement may have left, or that somebody is building at this moment.
 
-    Of a REINDEX they are the `_ccnew` and `_ccold`, but for those of TOAST tables: dropping these needs a superuser who
-    allows it. Of a CREATE INDEX without a name they are those that PostgreSQL may have named. A partitioned index is
-    invalid until all partitions have theirs: that is no leftover.
+    Of a REINDEX they are the `_ccnew` and `_ccold`, those of TOAST tables among them. A partitioned index is invalid
+    until all partitions have theirs: that is no leftover.
     """
     rows = connection.execute(
         *_query(
@@ -98,7 +94,9 @@ def find_invalid(connection: Connection, concurrent: Concurrent) -> list[Index]:
             SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_index AS i
             JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-            WHERE i.indrelid IN ({tables}) AND NOT i.indisvalid
+            WHERE (i.indrelid IN ({tables}) OR i.indrelid IN (
+                    SELECT t.reltoastrelid FROM pg_catalog.pg_class AS t WHERE t.oid IN ({tables})))
+              AND NOT i.indisvalid
               AND CASE WHEN %(pattern)s::text IS NULL THEN c.relname = %(index)s ELSE c.relname ~ %(pattern)s END
             ORDER BY n.nspname, c.relname
             """,
@@ -106,6 +104,30 @@ def find_invalid(connection: Connection, concurrent: Concurrent) -> list[Index]:
         )
     ).fetchall()
     return [Index(int(oid), str(schema), str(name)) for oid, schema, name in rows]
+
+
+def find_begun(connection: Connection, concurrent: Concurrent, started: sql.Composable) -> list[tuple[Index, bool]]:
+    """Return the indexes without a name of their own that came after a statement was journalled as started.
+
+    With each, whether it is valid. `started` is a query for the age of the journal's row, in transactions: the rows of
+    a younger index are of later ones, since the statement was sent behind the commit of its row.
+    """
+    rows = connection.execute(
+        sql.SQL(
+            """
+            SELECT c.oid, n.nspname, c.relname, i.indisvalid FROM pg_catalog.pg_index AS i
+            JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+            -- Made with the index and not changed by what may be done to it, a new name or new statistics.
+            JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = 1
+            WHERE i.indrelid = pg_catalog.to_regclass(%s) AND c.relname ~ '_idx[0-9]*$'
+              AND pg_catalog.age(a.xmin) < ({})
+            ORDER BY n.nspname, c.relname
+            """
+        ).format(started),
+        [concurrent.target],
+    ).fetchall()
+    return [(Index(int(oid), str(schema), str(name)), bool(is_valid)) for oid, schema, name, is_valid in rows]
 
 
 def find_abandoned(connection: Connection, concurrent: Concurrent, patience: Patience) -> list[Index]:

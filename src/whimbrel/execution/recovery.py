@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import assert_never
 
+import psycopg
 from psycopg import pq
 
 from whimbrel import database
 from whimbrel.database import Connection
 from whimbrel.errors import LockNotObtained, StatementFailed, Unsettled
-from whimbrel.events import Listener
+from whimbrel.events import Listener, Warned
 from whimbrel.execution import leftovers
 from whimbrel.execution.task import Task
-from whimbrel.history.journal import Entry
+from whimbrel.history import journal
+from whimbrel.history.journal import Entry, Place
 from whimbrel.pipeline import CANCEL_TIMEOUT
 from whimbrel.statements import Statement
 from whimbrel.statements.concurrent import Concurrent, Operation, find_concurrent
@@ -50,10 +52,11 @@ def settle(connection: Connection, task: Task, number: int, statement: Statement
     concurrent = find_concurrent(statement.sql)
     if concurrent is not None and concurrent.operation is Operation.REPEATABLE:
         return None
-    with _positioned(task, statement):
-        reason, evidence = (
-            _look(connection, concurrent, _patience(task, emit)) if concurrent is not None else (None, _NOTHING)
-        )
+    reason: str | None = None
+    evidence: str | None = _NOTHING
+    if concurrent is not None:
+        with _positioned(task, statement):
+            reason, evidence = _look(connection, task, number, concurrent, _patience(task, emit))
     if evidence is None:
         return reason
     raise Unsettled(
@@ -72,19 +75,21 @@ def _patience(task: Task, emit: Listener) -> leftovers.Patience:
 
 
 def _look(
-    connection: Connection, concurrent: Concurrent, patience: leftovers.Patience
+    connection: Connection, task: Task, number: int, concurrent: Concurrent, patience: leftovers.Patience
 ) -> tuple[str | None, str | None]:
     """Return why a statement counts as done, None where it is to be run again, and why that cannot be told."""
     reason = evidence = None
     match concurrent.operation:
         case Operation.CREATE_INDEX:
-            reason, evidence = _look_for_index(connection, concurrent, patience)
+            if concurrent.index:
+                reason = _look_for_named(connection, concurrent, patience)
+            else:
+                reason, evidence = _look_for_unnamed(connection, task, number, concurrent, patience)
         case Operation.DROP_INDEX:
             leftovers.wait_for_others(connection, concurrent, patience)
             reason = None if leftovers.relation_exists(connection, concurrent.target) else "the index is gone"
         case Operation.REINDEX_INDEX | Operation.REINDEX_TABLE | Operation.REINDEX_SCHEMA:
-            for index in leftovers.find_abandoned(connection, concurrent, patience):
-                leftovers.drop_index(connection, index)
+            _drop_copies(connection, concurrent, patience)
         case Operation.DETACH_PARTITION:
             leftovers.wait_for_others(connection, concurrent, patience)
             reason = leftovers.finish_detach(connection, concurrent)
@@ -99,20 +104,49 @@ def _look(
     return reason, evidence
 
 
-def _look_for_index(
-    connection: Connection, concurrent: Concurrent, patience: leftovers.Patience
-) -> tuple[str | None, str | None]:
+def _look_for_named(connection: Connection, concurrent: Concurrent, patience: leftovers.Patience) -> str | None:
     left = leftovers.find_abandoned(connection, concurrent, patience)
-    if concurrent.index:
-        if leftovers.find_index(connection, concurrent.target, concurrent.index):
-            return "the index is there and valid", None
-    elif len(left) != 1:
-        # Built whole, or not begun; or one of them is somebody else's.
-        names = ", ".join(index.name for index in left)
-        return None, f"It gives its index no name, and any of these may be what it left: {names}." if left else _NOTHING
+    if leftovers.find_index(connection, concurrent.target, concurrent.index):
+        return "the index is there and valid"
     for index in left:
         leftovers.drop_index(connection, index)
+    return None
+
+
+def _look_for_unnamed(
+    connection: Connection, task: Task, number: int, concurrent: Concurrent, patience: leftovers.Patience
+) -> tuple[str | None, str | None]:
+    leftovers.wait_for_others(connection, concurrent, patience)
+    place = Place(task.step.version, task.step.direction, number)
+    begun = leftovers.find_begun(connection, concurrent, journal.age_of(task.config, place))
+    invalid = [index for index, is_valid in begun if not is_valid]
+    # Beside an invalid one a valid one is somebody else's.
+    left = invalid or [index for index, _ in begun]
+    if len(left) > 1:
+        names = ", ".join(index.name for index in left)
+        return None, f"It gives its index no name, and any of these may be what it left: {names}."
+    if left and not invalid:
+        return f"index {left[0].name} is there and valid", None
+    for index in invalid:
+        leftovers.drop_index(connection, index)
     return None, None
+
+
+def _drop_copies(connection: Connection, concurrent: Concurrent, patience: leftovers.Patience) -> None:
+    """Drop what a REINDEX left; of a TOAST table only where this role may, since nothing but space depends on it."""
+    for index in leftovers.find_abandoned(connection, concurrent, patience):
+        try:
+            leftovers.drop_index(connection, index)
+        except psycopg.errors.InsufficientPrivilege:
+            if index.schema != "pg_toast":
+                raise
+            name = f"{index.schema}.{index.name}"
+            patience.emit(
+                Warned(
+                    f"an interrupted REINDEX left an invalid index, which this role may not drop; it takes space until"
+                    f" a superuser does: DROP INDEX CONCURRENTLY {name};"
+                )
+            )
 
 
 def find_passed_over(connection: Connection, task: Task, statement: Statement) -> StatementFailed | None:

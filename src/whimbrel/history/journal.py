@@ -46,6 +46,13 @@ def read_journal(connection: Connection, config: Config, version: int, direction
     return {int(number): Entry(str(checksum), bool(is_finished)) for number, checksum, is_finished in rows}
 
 
+def age_of(config: Config, place: Place) -> sql.Composable:
+    """Return a query for how many transactions ago a statement was journalled as started."""
+    return sql.SQL(
+        "SELECT pg_catalog.age(xmin) FROM {} WHERE version = {} AND direction = {} AND statement = {}"
+    ).format(identifier(config, "_journal"), place.version, place.direction.value, place.number)
+
+
 def as_oneself(config: Config) -> tuple[Record, ...]:
     """Return the statements that give a transaction, and it alone, the role that whimbrel works as.
 

@@ -7,6 +7,7 @@ from importlib.resources import files
 import psycopg
 from psycopg import pq, sql
 
+from whimbrel import database
 from whimbrel.config import Config
 from whimbrel.database import Connection
 from whimbrel.errors import StatementFailed
@@ -48,6 +49,8 @@ def ensure_history(connection: Connection, config: Config) -> None:
         # One simple query, one round trip.
         connection.execute(b";\n".join(statements))
     except psycopg.Error as error:
+        if connection.broken:
+            raise database.explain(error) from None
         if is_own and connection.pgconn.transaction_status == pq.TransactionStatus.INERROR:
             connection.execute("ROLLBACK")
         raise _ensure_error(error, config) from None
