@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import NamedTuple
 
 from whimbrel.errors import SourceError
 from whimbrel.migration import Direction, Migration
@@ -34,22 +35,24 @@ def read_migrations(directory: Path | Traversable) -> Source:
     empty Source.
     """
     shown = shown_path(directory)
-    found: dict[tuple[int, Direction], tuple[str, Script]] = {}
+    found: dict[str, dict[int, _File]] = {Direction.UP.value: {}, Direction.DOWN.value: {}}
     ignored: list[str] = []
-    for entry in _entries(directory, shown):
-        match = _NAME.fullmatch(entry.name)
+    for name in _names(directory, shown):
+        match = _NAME.fullmatch(name)
         if match is not None:
-            key = (_version(match, shown), Direction(match.group(3)))
-            if key in found:
-                first, second = sorted((found[key][0], entry.name))
+            version = _version(match, shown)
+            files = found[match[3]]
+            if version in files:
+                first, second = sorted((files[version].name, name))
                 raise SourceError(
-                    f"{shown}: two files for version {key[0]} {key[1].value}: {first} and {second}",
+                    f"{shown}: two files for version {version} {match[3]}: {first} and {second}",
                     hint="Give the newer one a higher number.",
                 )
-            found[key] = (entry.name, _read(entry, f"{shown}/{entry.name}"))
-        elif entry.name.lower().endswith(".sql"):
-            ignored.append(entry.name)
-    migrations = tuple(_pair(found, version, shown) for version in sorted({version for version, _ in found}))
+            files[version] = _File(name, match[2], _read(directory, name, f"{shown}/{name}"))
+        elif name.lower().endswith(".sql"):
+            ignored.append(name)
+    ups, downs = found.values()
+    migrations = tuple(_pair(ups.get(version), downs.get(version), version, shown) for version in sorted(ups | downs))
     return Source(shown, migrations, tuple(ignored))
 
 
@@ -82,20 +85,24 @@ def _version(match: re.Match[str], shown: str) -> int:
     return version
 
 
-def _pair(found: Mapping[tuple[int, Direction], tuple[str, Script]], version: int, shown: str) -> Migration:
-    up, down = found.get((version, Direction.UP)), found.get((version, Direction.DOWN))
+class _File(NamedTuple):
+    name: str
+    title: str
+    script: Script
+
+
+def _pair(up: _File | None, down: _File | None, version: int, shown: str) -> Migration:
     if up is None:
         assert down is not None
         raise SourceError(
-            f"{shown}/{down[0]}: down file without its up file",
-            hint=f"Restore {down[0].removesuffix('.down.sql')}.up.sql, or remove this file.",
+            f"{shown}/{down.name}: down file without its up file",
+            hint=f"Restore {down.name.removesuffix('.down.sql')}.up.sql, or remove this file.",
         )
-    name = _NAME.sub(r"\2", up[0])
-    if down is not None and _NAME.sub(r"\2", down[0]) != name:
+    if down is not None and down.title != up.title:
         raise SourceError(
-            f"{shown}: {down[0]} does not belong to {up[0]}", hint="Give both files of a version the same name."
+            f"{shown}: {down.name} does not belong to {up.name}", hint="Give both files of a version the same name."
         )
-    return Migration(version, name, up[1], down[1] if down is not None else None)
+    return Migration(version, up.title, up.script, down.script if down is not None else None)
 
 
 def next_version(migrations: Iterable[Migration]) -> tuple[int, int]:
@@ -119,9 +126,10 @@ def shown_path(directory: Path | Traversable) -> str:
     return relative if not relative.startswith("../../..") else str(directory)
 
 
-def _entries(directory: Path | Traversable, shown: str) -> list[Traversable]:
+def _names(directory: Path | Traversable, shown: str) -> list[str]:
     try:
-        entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
+        # Names and not paths, whose making costs as much as reading the files.
+        names = os.listdir(directory) if isinstance(directory, Path) else [entry.name for entry in directory.iterdir()]  # noqa: PTH208
     except FileNotFoundError:
         raise SourceError(
             f"directory {shown} does not exist", hint="Give the directory of the migrations: --migrations DIR"
@@ -130,18 +138,18 @@ def _entries(directory: Path | Traversable, shown: str) -> list[Traversable]:
         raise SourceError(f"{shown} is not a directory", hint="Give its directory: --migrations DIR") from None
     except OSError as error:
         raise SourceError(f"directory {shown}: {(error.strerror or str(error)).lower()}") from None
-    for entry in entries:
+    for name in names:
         # Python keeps bytes that are not UTF-8 as lone surrogates, which nothing can write.
-        readable = entry.name.encode(errors="replace").decode()
-        if readable != entry.name:
+        readable = name.encode(errors="replace").decode()
+        if readable != name:
             raise SourceError(f"{shown}/{readable}: file name is not valid UTF-8", hint="Rename the file.")
-    return entries
+    return sorted(names)
 
 
-def _read(entry: Traversable, shown: str) -> Script:
-    if isinstance(entry, Path):
-        return read_script(entry, shown)
+def _read(directory: Path | Traversable, name: str, shown: str) -> Script:
+    if isinstance(directory, Path):
+        return read_script(f"{directory}/{name}", shown)
     try:
-        return script_from(entry.read_bytes(), shown)
+        return script_from(directory.joinpath(name).read_bytes(), shown)
     except OSError as error:
         raise SourceError(f"{shown}: {(error.strerror or str(error)).lower()}") from None

@@ -140,11 +140,9 @@ def _number(found: dict[str, list[tuple[str | None, ...]]], tag: str) -> int:
 
 
 def _texts(result: PGresult) -> list[tuple[str | None, ...]]:
-    def text(row: int, column: int) -> str | None:
-        value = result.get_value(row, column)
-        return value.decode() if value is not None else None
-
-    return [tuple(text(row, column) for column in range(result.nfields)) for row in range(result.ntuples)]
+    columns = range(result.nfields)
+    rows = ([result.get_value(row, column) for column in columns] for row in range(result.ntuples))
+    return [tuple([value.decode() if value is not None else None for value in row]) for row in rows]
 
 
 def _refuse_foreign(columns: dict[str, str], config: Config) -> None:

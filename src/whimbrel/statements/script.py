@@ -142,10 +142,10 @@ class Script:
         return f"tokens1:{digest.hexdigest()}"
 
 
-def read_script(file: Path, path: str) -> Script:
+def read_script(file: Path | str, path: str) -> Script:
     """Read a file; `path` is how messages name it. Raises SourceError if it cannot be read."""
     try:
-        with file.open("rb", buffering=0) as stream:
+        with open(file, "rb", buffering=0) as stream:  # noqa: PTH123
             status = os.fstat(stream.fileno())
             if status.st_size <= KEPT_SIZE:
                 return script_from(stream.readall(), path)
@@ -155,7 +155,7 @@ def read_script(file: Path, path: str) -> Script:
     except OSError as error:
         raise _unreadable(path, error) from None
     checksum = f"sha256:{digest.hexdigest()}"
-    return Script(path, checksum, status.st_size, None, file, status.st_mtime_ns)
+    return Script(path, checksum, status.st_size, None, Path(file), status.st_mtime_ns)
 
 
 def script_from(content: bytes, path: str) -> Script:
