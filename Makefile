@@ -148,12 +148,17 @@ clean: ## Remove .venv, caches and built packages; databases stay
 	find src tests services benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .PHONY: bench
-bench: .venv/.setup ## Measure whimbrel beside psql and other tools; choose with B='--only up-some --repeats 3'
+bench: .venv/.setup .whimbrel/peers/.installed ## Measure beside psql and other tools; choose with B='--only up-some'
 	$(BIN)/python -m benchmarks $(B)
 
 .PHONY: bench-peers
-bench-peers: .venv/.setup ## Install the other tools that bench measures; choose with P='dbmate alembic'
+bench-peers: .venv/.setup ## Install the other tools that bench measures, or some: P='dbmate alembic'
 	$(BIN)/python -m benchmarks install-peers $(P)
+
+# What cannot be installed on this machine is named and left out.
+.whimbrel/peers/.installed: benchmarks/peers/*.py
+	$(MAKE) bench-peers
+	@mkdir -p $(@D) && touch $@
 
 .PHONY: faults
 faults: setup-dev ## Interrupt runs at every point and see whether the next one converges; choose with F='--scenario index'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -41,12 +42,15 @@ class Server:
 def server() -> Generator[Server]:
     """Start the server of version WHIMBREL_TEST_POSTGRES, or join the one of another worker or test run.
 
+    It may also be the directory of a server's programs.
     Whoever leaves last removes it, unless WHIMBREL_TEST_KEEP is set. The lock knows who is there, and forgets
     those who crashed.
     """
-    version = int(os.environ.get("WHIMBREL_TEST_POSTGRES", "18"))
-    data = roomy_folder() / f"whimbrel-tests-{os.getuid()}-{version}"
-    embedded = Embedded(data=data, dbname="postgres", version=version, bin=None)
+    chosen = os.environ.get("WHIMBREL_TEST_POSTGRES", "18")
+    version, programs = (int(chosen), None) if chosen.isdigit() else (None, Path(chosen))
+    name = chosen if programs is None else hashlib.sha256(chosen.encode()).hexdigest()[:8]
+    data = roomy_folder() / f"whimbrel-tests-{os.getuid()}-{name}"
+    embedded = Embedded(data=data, dbname="postgres", version=version, bin=programs)
     with data.with_name(f"{data.name}.users").open("w") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
         running = cluster.start(embedded, settings=FAST)

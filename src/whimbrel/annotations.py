@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import assert_never
 
 from whimbrel.errors import Position, SourceError
@@ -72,6 +71,8 @@ def _key_and_value(comment: Comment, path: str) -> tuple[str, str]:
         )
     key, value = match.groups()
     if key not in KEYS:
+        from difflib import get_close_matches
+
         close = get_close_matches(key, KEYS, n=1)
         raise SourceError(
             f'unknown annotation "{key}"',

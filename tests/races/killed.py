@@ -22,7 +22,7 @@ KEY = lock_key(config_from({}))
 # The index function waits at each row for as long as there is a row in `brake`.
 SLOW = """
 CREATE TABLE a (n int);
-INSERT INTO a SELECT generate_series(1, 1000);
+INSERT INTO a SELECT generate_series(1, 100);
 CREATE TABLE brake ();
 CREATE FUNCTION slow(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN

@@ -6,15 +6,17 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import PurePath
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from whimbrel import events
 from whimbrel.errors import WhimbrelError
-from whimbrel.execution.destruction import Loss
 from whimbrel.execution.task import Task
 from whimbrel.history import Attempt
 from whimbrel.migration import Migration
 from whimbrel.plan import Plan, State, Step
+
+if TYPE_CHECKING:
+    from whimbrel.execution.destruction import Loss
 
 VERSION = 1
 Document = dict[str, Any]

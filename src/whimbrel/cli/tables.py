@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from whimbrel.cli.documents import file_name, head
 from whimbrel.cli.output import count, mark, paint, say, warn
-from whimbrel.execution.destruction import Loss
 from whimbrel.execution.task import Task
 from whimbrel.plan import Plan, State, Step
+
+if TYPE_CHECKING:
+    from whimbrel.execution.destruction import Loss
 
 
 def show_states(states: Sequence[State]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 import click
 
@@ -60,5 +59,7 @@ def _fact(error: click.UsageError) -> str:
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(word, list(known), n=1)
     return f'; perhaps you meant "{close[0]}"' if close else ""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from whimbrel.config import EMBEDDED
 from whimbrel.errors import ConfigError
 
-PREFIX = "embedded:"
 DEFAULT_VERSION = 18
 
 
@@ -27,16 +27,16 @@ class Embedded:
     def __str__(self) -> str:
         parameters = {"dbname": self.dbname, "version": self.version, "bin": self.bin}
         query = "&".join(f"{key}={quote(str(value))}" for key, value in parameters.items() if value is not None)
-        return f"{PREFIX}{quote(str(self.data))}?{query}"
+        return f"{EMBEDDED}{quote(str(self.data))}?{query}"
 
 
 def is_embedded(address: str) -> bool:
-    return address.startswith(PREFIX)
+    return address.startswith(EMBEDDED)
 
 
 def parse_address(address: str, relative_to: Path) -> Embedded:
     """Read `embedded:PATH?dbname=echo&version=18&bin=DIR`; paths and values may be percent-encoded."""
-    path, _, query = address.removeprefix(PREFIX).partition("?")
+    path, _, query = address.removeprefix(EMBEDDED).partition("?")
     if not path:
         raise ConfigError(
             f'no path in the address "{address}"',

@@ -1,7 +1,16 @@
 """Connect, pin the session's settings, take the advisory lock. The only place that knows a password."""
 
 from whimbrel.database.address import conninfo, hide_secrets, split_password, without_password
-from whimbrel.database.connection import Connection, connect, create_database, describe, explain, server_version
+from whimbrel.database.connection import (
+    Connection,
+    abandon,
+    connect,
+    create_database,
+    describe,
+    explain,
+    roll_back,
+    server_version,
+)
 from whimbrel.database.lock import (
     BEGIN,
     POOLER_HINT,
@@ -31,6 +40,7 @@ __all__ = [
     "Connection",
     "Mode",
     "Waiting",
+    "abandon",
     "connect",
     "conninfo",
     "create_database",
@@ -45,6 +55,7 @@ __all__ = [
     "local_statement",
     "lock_key",
     "opening_statement",
+    "roll_back",
     "seconds",
     "server_version",
     "settings",

@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from whimbrel.errors import ConnectionFailed, LockNotObtained, MissingDatabase, StatementFailed, WhimbrelError
+from whimbrel.pipeline import CANCEL_TIMEOUT
 
 APPLICATION_NAME = "whimbrel"
 Connection = psycopg.Connection[TupleRow]
@@ -143,3 +144,18 @@ def _dbname(address: str) -> str:
         return attempt.db.decode()
     finally:
         attempt.finish()
+
+
+def abandon(connection: Connection) -> None:
+    """Cancel what a signal found running outside a pipeline, and read its end, so that the connection is usable."""
+    if connection.closed or connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
+        return
+    connection.cancel_safe(timeout=CANCEL_TIMEOUT)
+    while connection.pgconn.get_result() is not None:
+        pass
+
+
+def roll_back(connection: Connection) -> None:
+    """End a transaction that is open or failed, if there is one."""
+    if connection.info.transaction_status in (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR):
+        connection.execute("ROLLBACK")

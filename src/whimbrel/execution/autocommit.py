@@ -122,7 +122,7 @@ class _Attempt:
                 pipeline.send(None, record.sql, record.parameters)
             pipeline.send(None, b"COMMIT")
             failure = pipeline.finish()
-        recovery.roll_back(self.connection)
+        database.roll_back(self.connection)
         return failure
 
     def _run_alone(self, place: Place, statement: Statement, checksum: str) -> WhimbrelError | None:
@@ -139,7 +139,7 @@ class _Attempt:
             pipeline.send(statement, statement.sql)
             failure = pipeline.finish()
         if failure is not None:
-            recovery.roll_back(self.connection)
+            database.roll_back(self.connection)
             if failure[0] is not statement:
                 # It was not sent. Any session may say so, also another one than that with the lock.
                 history.write(

@@ -12,12 +12,11 @@ from datetime import timedelta
 import psycopg
 from psycopg import pq
 
-from whimbrel import history
+from whimbrel import database, history
 from whimbrel.config import Config
 from whimbrel.database import Connection, explain
 from whimbrel.errors import Interrupted, WhimbrelError
 from whimbrel.events import Listener, RunFinished, ServerNotice, StepFailed, Warned
-from whimbrel.execution import autocommit, recovery, transaction
 from whimbrel.execution.guard import Guard, Obstacle, SessionGuard, Stopped
 from whimbrel.execution.task import Action, Task
 from whimbrel.migration import outline
@@ -60,6 +59,9 @@ def execute(connection: Connection, tasks: Sequence[Task], emit: Listener, guard
     A transactional migration is committed together with its history row or not at all. Errors are the result's `error`.
     After an Interrupted, or a lost connection, the connection may be closed.
     """
+    # A run with nothing to do needs neither.
+    from whimbrel.execution import autocommit, transaction
+
     finished: list[Step] = []
     since = time.monotonic()
 
@@ -146,8 +148,8 @@ def _log_failure(connection: Connection, task: Task, error: WhimbrelError, passe
     if task.action is Action.SEED or connection.closed or connection.pgconn.status != pq.ConnStatus.OK:
         return
     try:
-        recovery.abandon(connection)
-        recovery.roll_back(connection)
+        database.abandon(connection)
+        database.roll_back(connection)
         diagnostic = history.log_failure(
             connection,
             task.config,

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from whimbrel import cluster, database, history
-from whimbrel.config import Config
+from whimbrel import database, history
+from whimbrel.config import EMBEDDED, Config
 from whimbrel.database import Connection
 from whimbrel.errors import ConfigError, ConnectionFailed, MissingDatabase, PlanError, StatementFailed
 from whimbrel.events import Listener
-from whimbrel.execution import recovery
 from whimbrel.history import History, Record
+
+if TYPE_CHECKING:
+    from whimbrel.cluster import Embedded
 
 
 @dataclass(slots=True)
@@ -37,7 +40,8 @@ class Session:
     label: str
     server_version: str
     reconnect: Callable[[], Connection] | None = None
-    run: str = field(default_factory=lambda: str(uuid4()))
+    # A UUID; its module takes longer to load than a history to read.
+    run: str = field(default_factory=lambda: os.urandom(16).hex())
     process: int = field(init=False)
     is_pooled: bool | None = field(init=False, default=None)
     is_replica: bool | None = field(init=False, default=None)
@@ -120,7 +124,7 @@ class Session:
             self.pin_transaction()
             yield
         finally:
-            recovery.roll_back(self.connection)
+            database.roll_back(self.connection)
 
     def pin_transaction(self) -> None:
         """Make the settings for the transaction that is open, where they are not the session's."""
@@ -167,14 +171,16 @@ def find_address(config: Config) -> tuple[str, str | None]:
 
     The second value names the embedded PostgreSQL for people, None for another server.
     """
-    if config.address is not None and cluster.is_embedded(config.address):
+    if config.address is not None and config.address.startswith(EMBEDDED):
+        from whimbrel import cluster
+
         embedded = cluster.parse_address(config.address, config.root)
         running = cluster.start(embedded)
         return running.conninfo(), f"embedded PostgreSQL {running.version} at {_short(embedded, config)}"
     return database.conninfo(config.address, config.variables), None
 
 
-def _short(embedded: cluster.Embedded, config: Config) -> str:
+def _short(embedded: Embedded, config: Config) -> str:
     try:
         return str(embedded.data.relative_to(config.root))
     except ValueError:
@@ -220,5 +226,5 @@ def explained(connection: Connection) -> Generator[None]:
     except BaseException:
         # Not only what is wrong here: the server goes on with a statement whose client has left.
         with suppress(psycopg.Error):
-            recovery.abandon(connection)
+            database.abandon(connection)
         raise

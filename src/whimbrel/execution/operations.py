@@ -11,7 +11,6 @@ from whimbrel import history
 from whimbrel.config import Config
 from whimbrel.errors import ConnectionFailed, SourceError
 from whimbrel.events import Listener, RunFinished, RunStarted, StepFailed, Warned, ignore
-from whimbrel.execution import rounds, settlement, transaction
 from whimbrel.execution.executor import Result, conclude, execute, notices
 from whimbrel.execution.guard import SessionGuard
 from whimbrel.execution.opening import Session
@@ -23,7 +22,6 @@ from whimbrel.execution.preparation import (
     read_states,
     stored_downs,
 )
-from whimbrel.execution.rounds import Work
 from whimbrel.execution.task import Action, Task
 from whimbrel.migration import Direction, outline
 from whimbrel.plan import (
@@ -136,7 +134,9 @@ def _run(
         return Result(())
     session.refuse_replica()
     if session.locks_transactions:
-        return rounds.run(session, source, Work(verb, action, planner, confirmed), tasks, emit)
+        from whimbrel.execution import rounds
+
+        return rounds.run(session, source, rounds.Work(verb, action, planner, confirmed), tasks, emit)
     with session.hold_lock(emit):
         # Somebody else may have done the work between the first look and the lock.
         before = session.read_history()
@@ -159,6 +159,8 @@ def _run(
             result = execute(session.connection, tasks, emit, SessionGuard(session.process))
         if not isinstance(result.error, ConnectionFailed):
             return conclude(session.connection, tasks, result, started, emit)
+    from whimbrel.execution import settlement
+
     result = settlement.settle(session, tasks, result, emit)
     return conclude(session.connection, tasks, result, started, emit)
 
@@ -181,6 +183,8 @@ def rehearse(session: Session, source: Source, *, to: int | None = None, emit: L
     if not chosen:
         emit(RunFinished(0, len(plan.steps), timedelta(0)))
         return Result((), remaining=plan.steps)
+    from whimbrel.execution import transaction
+
     session.refuse_replica()
     emit(RunStarted("rehearse", plan, session.label, session.server_version))
     finished: list[Step] = []
@@ -212,6 +216,8 @@ def seed(session: Session, directory: Path, *, emit: Listener = ignore) -> Resul
     emit(RunStarted("seed", plan, session.label, session.server_version))
     started = time.monotonic()
     if session.locks_transactions:
+        from whimbrel.execution import rounds
+
         result = rounds.run_seeds(session, tasks, emit)
     else:
         with session.hold_lock(emit), notices(session.connection, session.config, emit):

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import assert_never
 
 import psycopg
-from psycopg import pq
 
 from whimbrel import database
 from whimbrel.database import Connection
@@ -19,7 +18,6 @@ from whimbrel.execution import leftovers
 from whimbrel.execution.task import Task
 from whimbrel.history import journal
 from whimbrel.history.journal import Entry, Place
-from whimbrel.pipeline import CANCEL_TIMEOUT
 from whimbrel.statements import Statement
 from whimbrel.statements.concurrent import Concurrent, Operation, find_concurrent
 
@@ -220,18 +218,3 @@ def is_undone_by_error(statement: Statement, sqlstate: str | None) -> bool:
     if concurrent is not None and concurrent.operation in _CONCURRENT:
         return sqlstate is not None and sqlstate.startswith(_REFUSALS)
     return concurrent is not None or not _MAY_COMMIT.search(statement.sql)
-
-
-def abandon(connection: Connection) -> None:
-    """Cancel what a signal found running outside a pipeline, and read its end, so that the connection is usable."""
-    if connection.closed or connection.pgconn.transaction_status != pq.TransactionStatus.ACTIVE:
-        return
-    connection.cancel_safe(timeout=CANCEL_TIMEOUT)
-    while connection.pgconn.get_result() is not None:
-        pass
-
-
-def roll_back(connection: Connection) -> None:
-    """End a transaction that is open or failed, if there is one."""
-    if connection.info.transaction_status in (pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR):
-        connection.execute("ROLLBACK")

@@ -9,7 +9,6 @@ from datetime import datetime
 from enum import Enum
 
 from whimbrel import history
-from whimbrel.cluster import EXTENSION_HINT
 from whimbrel.config import Config
 from whimbrel.errors import LockNotObtained, StatementFailed, WhimbrelError
 from whimbrel.history import Record
@@ -107,10 +106,16 @@ class Task:
             message,
             sqlstate=diagnostic.sqlstate,
             detail=diagnostic.detail,
-            hint=diagnostic.hint if not _EXTENSION.search(message) else EXTENSION_HINT,
+            hint=_extension_hint() if _EXTENSION.search(message) else diagnostic.hint,
             context=_context(diagnostic),
             position=position,
         )
+
+
+def _extension_hint() -> str:
+    from whimbrel.cluster import EXTENSION_HINT
+
+    return EXTENSION_HINT
 
 
 def _context(diagnostic: Diagnostic) -> str | None:

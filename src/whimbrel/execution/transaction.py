@@ -15,7 +15,6 @@ from whimbrel import database, history
 from whimbrel.database import Connection
 from whimbrel.errors import WhimbrelError
 from whimbrel.events import Listener, StepAdvanced, StepFinished, StepStarted
-from whimbrel.execution import recovery
 from whimbrel.execution.guard import REFUSED, Guard, Obstacle, SessionGuard, Stopped, TransactionGuard
 from whimbrel.execution.restoration import FLUSH, KEPT, leave, restore
 from whimbrel.execution.task import Task
@@ -119,7 +118,7 @@ def rehearse(
         history.ensure_history(connection, tasks[0].config)
         return _run(connection, tasks, emit, on_finished, None)
     finally:
-        recovery.roll_back(connection)
+        database.roll_back(connection)
 
 
 def _run(
@@ -146,7 +145,7 @@ def _run(
         if isinstance(guard, TransactionGuard):
             guard.process = progress.process or guard.process
         if guard is not None:
-            recovery.roll_back(connection)
+            database.roll_back(connection)
     if failure is None:
         return None
     (task, part, statement), diagnostic = failure

@@ -89,10 +89,7 @@ def find_terminators(text: bytes) -> list[int]:
 IDENT, SQL_COMMENT, C_COMMENT, BACKSLASH = 258, 275, 276, 92
 # A ScanResult on the wire is a row of ScanTokens: start, end, token and keyword_kind, each left out where it is 0.
 _NUMBER = rb"([\x80-\xff]*[\x00-\x7f])"
-_TOKEN = re.compile(
-    rb"\x12.(?:\x08" + _NUMBER + rb")?\x10" + _NUMBER + rb"(?:\x20" + _NUMBER + rb")?(?:\x28" + _NUMBER + rb")?",
-    re.DOTALL,
-)
+_TOKEN = rb"\x12.(?:\x08%b)?\x10%b(?:\x20%b)?(?:\x28%b)?" % ((_NUMBER,) * 4)
 
 
 def scan(text: bytes) -> Iterator[Token]:
@@ -134,7 +131,7 @@ def _scan(text: bytes) -> list[tuple[bytes, bytes, bytes, bytes]]:
         message = string_at(result.pbuf.data, result.pbuf.len)
     finally:
         library.pg_query_free_scan_result(result)
-    return _TOKEN.findall(message)
+    return re.findall(_TOKEN, message, re.DOTALL)
 
 
 @lru_cache(maxsize=4096)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from whimbrel.cli import output, render, tables
 from whimbrel.cli.options import Invocation
 from whimbrel.events import Listener
-from whimbrel.execution.destruction import Loss
 from whimbrel.execution.executor import Result
 from whimbrel.execution.task import Task
 from whimbrel.migration import Direction
 from whimbrel.plan import Plan
+
+if TYPE_CHECKING:
+    from whimbrel.execution.destruction import Loss
 
 
 def run(invocation: Invocation, operation: Callable[[Listener], Result], done: Callable[[Result], str]) -> Result:
