@@ -106,20 +106,9 @@ setup-dev: .venv/.setup-dev ## The same with everything that tests and checks ne
 	$(PIP) install --compile --constraint constraints.txt --group dev
 	@touch $@
 
-# A service that Debian starts with the package is stopped: the tests run their own. Never an error, since the tests that
-# need a missing program are skipped and say so.
 .PHONY: integration-packages
 integration-packages: ## Install the programs that some tests need (PgBouncer), where apt-get can
-	@PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH; missing=; \
-	for package in $(INTEGRATION_PACKAGES); do command -v "$$package" >/dev/null || missing="$$missing $$package"; done; \
-	[ -n "$$missing" ] || exit 0; \
-	say() { echo "integration-packages:$$missing: $$1; the tests that need it are skipped" >&2; exit 0; }; \
-	command -v apt-get >/dev/null || say "not installed, and there is no apt-get here"; \
-	root=; [ "$$(id -u)" = 0 ] || { root="sudo -n"; sudo -n true 2>/dev/null || say "not installed, and this is not root"; }; \
-	install() { $$root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; }; \
-	install >/dev/null 2>&1 || { $$root apt-get update -qq && install >/dev/null; } || say "apt-get could not install it"; \
-	for package in $$missing; do $$root service "$$package" stop >/dev/null 2>&1 || true; done; \
-	echo "integration-packages: installed$$missing"
+	@.ci/integration-packages $(INTEGRATION_PACKAGES)
 
 .PHONY: test
 test: setup-dev ## Run the tests, WORKERS at a time; choose some with T='tests/test_plan.py -k order'

@@ -123,7 +123,7 @@ def make_cases(sizes: Sizes, field: Field, rtt: float) -> tuple[Case, ...]:
             fresh,
             partial(write_copy, size=sizes.copy),
             file(None),
-            repeats=1,
+            repeats=3,
             is_long=True,
         ),
         Case(

@@ -93,6 +93,8 @@ def run_case(server: Server, case: Case, repeats: int, *, warm_up: bool, tell: C
     whimbrel's failure is raised.
     """
     workload = case.workload(server.folder / case.name)
+    # A file of a gigabyte that is still being written would slow down whoever comes first.
+    os.sync()
     contestants = case.contestants(workload)
     measured = Measured(case, contestants, workload, os.getloadavg()[0])
     with ExitStack() as stack:
