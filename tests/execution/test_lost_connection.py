@@ -10,11 +10,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg.rows import TupleRow
 
 from whimbrel.errors import ConnectionFailed
 from whimbrel.events import Warned
-from whimbrel.pipeline import Pipeline
 
 from .conftest import Project
 from .proxy import Proxy
@@ -113,24 +111,6 @@ def test_a_cut_before_the_commit_leaves_the_migration_undone(project: Project, f
     assert isinstance(result.error, ConnectionFailed)
     assert [step.version for step in result.finished] == [1]
     assert project.applied() == [1]
-
-
-def test_a_backend_that_is_terminated_when_nothing_is_under_way_is_a_lost_connection(
-    dsn: str, connection: psycopg.Connection[TupleRow]
-) -> None:
-    """Its FATAL belongs to no statement."""
-    results: list[str] = []
-    with (
-        psycopg.connect(dsn, autocommit=True) as own,
-        pytest.raises(ConnectionFailed, match="57P01"),
-        Pipeline[str](own, lambda tag, _: results.append(tag)) as pipeline,
-    ):
-        pipeline.send("one", b"SELECT 1")
-        while not results:
-            pipeline.request_flush()
-            pipeline.flush()
-        connection.execute("SELECT pg_terminate_backend(%s, 10000)", [own.info.backend_pid])
-        pipeline.finish()
 
 
 def test_a_backend_that_is_terminated_while_the_history_is_made_is_a_lost_connection(
