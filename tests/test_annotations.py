@@ -51,7 +51,7 @@ def test_the_example_of_every_key_can_be_read() -> None:
         ("-- whimbrel: transactoin = off", 'unknown annotation "transactoin"', 'Perhaps you meant "transaction".'),
         ("-- whimbrel: lock-timeout = 1s", 'unknown annotation "lock-timeout"', 'Perhaps you meant "lock_timeout".'),
         ("-- whimbrel: no-transaction", 'unknown annotation "no-transaction"', 'Perhaps you meant "transaction".'),
-        ("-- whimbrel: zzz = 1", 'unknown annotation "zzz"', f"The annotations are: {', '.join(KEYS)}."),
+        ("-- whimbrel: zzz = 1", 'unknown annotation "zzz"', f"The annotations are: {', '.join((*KEYS, 'backfill'))}."),
         ("-- whimbrel: transaction = false", 'annotation "transaction" cannot be "false"', 'It takes "on" or "off".'),
         (
             "-- whimbrel: transaction",

@@ -26,8 +26,9 @@ class Config:
     """Everything that can be configured. Paths are absolute; durations are PostgreSQL's ("5s", "0" for none).
 
     `database` is anything that libpq accepts, `embedded:PATH`, or None: libpq's own defaults and PG* variables then
-    decide. `direct_url` is the same for an address that goes around a pooler, and is used in its place. `origins` says
-    for each value that is no default where it came from. The repr shows no password.
+    decide. `direct_url` is the same for an address that goes around a pooler, and is used in its place. `lock_timeout`
+    is "auto" for a ladder of short ones. `origins` says for each value that is no default where it came from. The repr
+    shows no password.
     """
 
     root: Path
@@ -38,7 +39,8 @@ class Config:
     history_table: str = "public.schema_migrations"
     search_path: str = "public"
     role: str = "none"
-    lock_timeout: str = "5s"
+    lock_timeout: str = "auto"
+    lock_budget: str = "10min"
     statement_timeout: str = "0"
     lock: str = "session"
     lock_wait: str = "1min"
@@ -245,7 +247,9 @@ def _checked(key: str, value: str, base: Path, origin: str) -> str:
             if match is None:
                 raise _bad_value(key, value, origin, "It is a name or schema.name in lower case.")
             return f"{match[1] or 'public'}.{match[2]}"
-        case "lock_timeout" | "statement_timeout" | "lock_wait":
+        case "lock_timeout" if value == "auto":
+            pass
+        case "lock_timeout" | "lock_budget" | "statement_timeout" | "lock_wait":
             if not _DURATION.fullmatch(value):
                 raise _bad_value(key, value, origin, 'It is a duration such as "5s" or "2min".')
         case "lock":

@@ -56,6 +56,83 @@ class StepAdvanced:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocker:
+    """A session that stands in the way; what this role may not see of it is empty or None.
+
+    `relation` and `mode` are the lock that it holds, as in pg_locks ("AccessShareLock"), empty where the wait is for
+    its transaction or snapshot. `state` is pg_stat_activity's ("idle in transaction"), "autovacuum" for a worker. `age`
+    is its transaction's by the server's clock. `query` is without the texts in it, which may be secrets. A "prepared"
+    transaction has no process, `pid` is 0, and `application` is its identifier.
+    """
+
+    pid: int
+    application: str
+    client: str
+    state: str
+    age: timedelta | None
+    query: str
+    relation: str = ""
+    mode: str = ""
+    is_autovacuum: bool = False
+    # To prevent transaction ID wraparound: it does not give way.
+    is_wraparound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LockAwaited:
+    """A step waits for a lock on a table, outside its transaction: everything is as it was before the step.
+
+    `attempt` counts from 1. `timeout` is how long that attempt has queued for the lock before it gave way; None where
+    none was made, since somebody has the table for longer than that. `pause` is the time up to the next look, `budget`
+    what is left of the time for trying.
+    """
+
+    step: Step
+    attempt: int
+    timeout: timedelta | None
+    pause: timedelta
+    budget: timedelta
+    blockers: tuple[Blocker, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRunning:
+    """A statement runs for a while already; sent again every few seconds.
+
+    `sql` is the statement without the texts in it, `phase` what the server says it is doing ("building index: scanning
+    table"), `fraction` how far that phase is, from 0 to 1, and `remaining` an estimate of the phase's rest. `blockers`
+    are those it waits for at the moment.
+    """
+
+    step: Step
+    sql: str
+    passed: timedelta
+    phase: str | None = None
+    fraction: float | None = None
+    remaining: timedelta | None = None
+    blockers: tuple[Blocker, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillAdvanced:
+    """A backfill has committed another batch, or pauses; `step` is None outside a migration.
+
+    `walked` of about `total` rows lie behind it, `changed` of them by this backfill. `batch` is the size of the next
+    batch in rows, `rate` rows walked in a second without the pauses. `pause` is why it waits, None while it works.
+    """
+
+    step: Step | None
+    table: str
+    walked: int
+    total: int
+    changed: int
+    batch: int
+    rate: float
+    remaining: timedelta | None
+    pause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StatementSkipped:
     """A statement of an interrupted autocommit migration was found to be done; `number` counts from 1."""
 
@@ -109,6 +186,9 @@ Event: TypeAlias = (
     | LockHeld
     | StepStarted
     | StepAdvanced
+    | LockAwaited
+    | StatementRunning
+    | BackfillAdvanced
     | StatementSkipped
     | StepFinished
     | StepFailed

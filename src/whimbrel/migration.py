@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from whimbrel.annotations import Annotations, read_annotations, refuse_annotations
+from whimbrel.annotations import (
+    Annotations,
+    Backfill,
+    file_annotations,
+    position_of,
+    read_annotations,
+    read_backfill,
+    refuse_annotations,
+)
 from whimbrel.errors import Position, SourceError
 from whimbrel.statements import Kind, Run, Script, Statement, Trailing, recorded_version
 
@@ -105,6 +113,7 @@ def outline(script: Script, version: int, history_table: str) -> Outline:
     autocommit: Statement | None = None
     opening: Statement | None = None
     closing: Statement | None = None
+    asked_for: Position | None = None
     is_first = True
     for part in script.skim(history_table):
         if isinstance(part, Run):
@@ -115,13 +124,25 @@ def outline(script: Script, version: int, history_table: str) -> Outline:
             continue
         if is_first:
             annotations = read_annotations(part.comments, script.path)
+            asked_for = position_of("transaction", part.comments, script.path)
             is_first = False
         elif part.comments:
-            refuse_annotations(part.comments, script.path)
+            refuse_annotations(file_annotations(part.comments, script.path), script.path)
         if isinstance(part, Trailing):
+            refuse_annotations(
+                (each for each in part.comments if not file_annotations([each], script.path)), script.path
+            )
             break
         if closing is not None:
             raise _control_error(script, closing)
+        if part.comments and backfill_of(script, part) is not None:
+            if asked_for is not None and annotations.transaction:
+                raise SourceError(
+                    "file asks for a transaction, and a backfill commits each of its batches",
+                    hint='Remove the annotation "transaction", or the annotation "backfill".',
+                    position=asked_for,
+                )
+            autocommit = autocommit or part
         match part.kind:
             case Kind.ORDINARY:
                 records += _records_itself(script, part, version, history_table)
@@ -166,6 +187,30 @@ def outline(script: Script, version: int, history_table: str) -> Outline:
         annotations,
         script.position(autocommit) if autocommit is not None else None,
     )
+
+
+def backfill_of(script: Script, statement: Statement) -> Backfill | None:
+    """Return what the annotation above a statement says of running it in batches, None where there is none.
+
+    Raises SourceError, with the place, for a statement that cannot be, or that works on another table.
+    """
+    found = read_backfill(statement.comments, script.path)
+    if found is None:
+        return None
+    # A tree is built only where it is needed.
+    from whimbrel.statements.batch import BatchError, read_batch
+
+    try:
+        batch = read_batch(statement.sql)
+    except BatchError as error:
+        raise SourceError(error.message, hint=error.hint, position=script.position(statement, error.index)) from None
+    if not found.names(batch.schema, batch.relation):
+        raise SourceError(
+            f"annotation names table {'.'.join(found.table)}, and the statement below it another one",
+            hint=f"Name the table that it changes: {f'{batch.schema}.' if batch.schema else ''}{batch.relation}",
+            position=found.position,
+        )
+    return found
 
 
 def body(script: Script, outline: Outline, history_table: str) -> Iterator[Statement]:

@@ -62,13 +62,22 @@ class Pipeline(Generic[T]):
     """A context manager; inside it, statements are sent with a tag each, and results come to `on_result` in order.
 
     `on_result` is called for statements that succeed; the first that fails is `failure`, and none behind it succeeds.
-    An exception in the block cancels what is running; the connection is then usable again, or closed.
+    `on_idle` is called each time nothing has arrived for `interval` milliseconds; what it raises is an exception in the
+    block. An exception in the block cancels what is running; the connection is then usable again, or closed.
     """
 
-    def __init__(self, connection: psycopg.Connection[TupleRow], on_result: Callable[[T, PGresult], None]) -> None:
+    def __init__(
+        self,
+        connection: psycopg.Connection[TupleRow],
+        on_result: Callable[[T, PGresult], None],
+        on_idle: Callable[[], None] | None = None,
+        interval: int = SIGNAL_INTERVAL,
+    ) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
         self._on_result: Callable[[T, PGresult], None] = on_result
+        self._on_idle = on_idle
+        self._interval = interval
         self._deferral = ExitStack()
         # With each, its size in bytes, and whether its result is told.
         self._under_way: deque[tuple[T, int, bool]] = deque()
@@ -232,21 +241,28 @@ class Pipeline(Generic[T]):
     def _wait_writable(self) -> None:
         while self._pgconn.flush():
             self._poll.modify(self._pgconn.socket, select.POLLIN | select.POLLOUT)
+            ready = self._poll.poll(self._interval)
             # An error that arrives in the middle has to be read, or the server would stop taking data.
-            if any(event & select.POLLIN for _, event in self._poll.poll(SIGNAL_INTERVAL)):
+            if any(event & select.POLLIN for _, event in ready):
                 self._pgconn.consume_input()
             check()
+            if not ready:
+                self._idle()
 
     def _next_result(self) -> PGresult | None:
         while self._pgconn.flush() or self._pgconn.is_busy():
             self._poll.modify(self._pgconn.socket, select.POLLIN)
-            if self._poll.poll(SIGNAL_INTERVAL):
+            ready = self._poll.poll(self._interval)
+            if ready:
                 self._pgconn.consume_input()
             check()
+            if not ready:
+                self._idle()
         return self._pgconn.get_result()
 
     def _abandon(self) -> bool:
         """Cancel what is running and read what is left of the batch; say whether that ended in time."""
+        self._on_idle = None
         try:
             if self._pgconn.pipeline_status == pq.PipelineStatus.OFF:
                 return False
@@ -265,9 +281,16 @@ class Pipeline(Generic[T]):
         except psycopg.OperationalError as error:
             raise _lost(error) from None
         self._poll.modify(self._pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
-        if self._poll.poll(SIGNAL_INTERVAL):
+        ready = self._poll.poll(self._interval)
+        if ready:
             self._read()
         check()
+        if not ready:
+            self._idle()
+
+    def _idle(self) -> None:
+        if self._on_idle is not None:
+            self._on_idle()
 
     def _read(self) -> None:
         try:

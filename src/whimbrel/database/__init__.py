@@ -20,7 +20,6 @@ from whimbrel.database.lock import (
     hold_lock,
     hold_transaction_lock,
     lock_key,
-    seconds,
     swapped,
     try_statement,
 )
@@ -28,6 +27,7 @@ from whimbrel.database.pooler import ROUNDS, Mode, find_mode
 from whimbrel.database.session import (
     local_statement,
     opening_statement,
+    session_timeout,
     settings,
     settings_statement,
     with_settings,
@@ -56,8 +56,8 @@ __all__ = [
     "lock_key",
     "opening_statement",
     "roll_back",
-    "seconds",
     "server_version",
+    "session_timeout",
     "settings",
     "settings_statement",
     "split_password",

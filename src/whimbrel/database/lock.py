@@ -211,12 +211,3 @@ def _hint(holder: LockHeld | None) -> str:
     if holder is None:
         return wait
     return f"{wait}\n      If its client is gone for good: SELECT pg_terminate_backend({holder.pid});"
-
-
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def seconds(duration: str) -> float:
-    """Return a PostgreSQL duration in seconds; a bare number is milliseconds, as in PostgreSQL."""
-    number = duration.rstrip("abcdefghijklmnopqrstuvwxyz ")
-    return float(number) * _UNITS[duration[len(number) :].strip() or "ms"]

@@ -17,7 +17,7 @@ def settings(config: Config, version: int) -> dict[str, str]:
         "role": config.role,
         "search_path": config.search_path,
         "TimeZone": "UTC",
-        "lock_timeout": config.lock_timeout,
+        "lock_timeout": session_timeout(config.lock_timeout),
         "statement_timeout": config.statement_timeout,
         "idle_in_transaction_session_timeout": "0",
         "default_transaction_isolation": "read committed",
@@ -37,6 +37,11 @@ def settings(config: Config, version: int) -> dict[str, str]:
     if version >= 170000:
         pinned["transaction_timeout"] = "0"
     return pinned
+
+
+def session_timeout(configured: str) -> str:
+    """Return the lock_timeout for what is tried once, where the one of each attempt is to be chosen ("auto")."""
+    return "5s" if configured == "auto" else configured
 
 
 def settings_statement(
