@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from whimbrel.config import Config
     from whimbrel.errors import WhimbrelError
     from whimbrel.events import Event
+    from whimbrel.execution.backfilling import Backfilled, backfill
     from whimbrel.execution.executor import Result
     from whimbrel.execution.startup import migrate, read_status
     from whimbrel.migration import Applied, Direction, Migration
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Applied",
+    "Backfilled",
     "Condition",
     "Config",
     "Direction",
@@ -33,6 +35,7 @@ __all__ = [
     "State",
     "Step",
     "WhimbrelError",
+    "backfill",
     "migrate",
     "read_migrations",
     "read_status",
@@ -40,6 +43,7 @@ __all__ = [
 
 _HOMES = {
     "Applied": "migration",
+    "Backfilled": "execution.backfilling",
     "Condition": "plan",
     "Config": "config",
     "Direction": "migration",
@@ -51,6 +55,7 @@ _HOMES = {
     "State": "plan",
     "Step": "plan",
     "WhimbrelError": "errors",
+    "backfill": "execution.backfilling",
     "migrate": "execution.startup",
     "read_migrations": "source",
     "read_status": "execution.startup",

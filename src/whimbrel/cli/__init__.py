@@ -27,6 +27,7 @@ COMMANDS = (
     "baseline",
     "resolve",
     "repair",
+    "backfill",
     "seed",
     "psql",
     "cluster",

@@ -187,6 +187,43 @@ def event_form(event: events.Event) -> Document:
                 done=event.done,
                 statements=event.statements,
             )
+        case events.LockAwaited():
+            return document(
+                "lock_awaited",
+                step=event.step.version,
+                direction=event.step.direction.value,
+                attempt=event.attempt,
+                timeout_ms=_milliseconds(event.timeout) if event.timeout is not None else None,
+                pause_ms=_milliseconds(event.pause),
+                budget_ms=_milliseconds(event.budget),
+                blockers=[_blocker_form(blocker) for blocker in event.blockers],
+            )
+        case events.StatementRunning():
+            return document(
+                "statement_running",
+                step=event.step.version,
+                direction=event.step.direction.value,
+                sql=event.sql,
+                passed_ms=_milliseconds(event.passed),
+                phase=event.phase,
+                fraction=round(event.fraction, 4) if event.fraction is not None else None,
+                remaining_ms=_milliseconds(event.remaining) if event.remaining is not None else None,
+                blockers=[_blocker_form(blocker) for blocker in event.blockers],
+            )
+        case events.BackfillAdvanced():
+            return document(
+                "backfill_advanced",
+                step=event.step.version if event.step is not None else None,
+                direction=event.step.direction.value if event.step is not None else None,
+                table=event.table,
+                walked=event.walked,
+                total=event.total,
+                changed=event.changed,
+                batch=event.batch,
+                rate=round(event.rate, 3),
+                remaining_ms=_milliseconds(event.remaining) if event.remaining is not None else None,
+                pause=event.pause,
+            )
         case events.StatementSkipped():
             return document("statement_skipped", step=event.step.version, number=event.number, reason=event.reason)
         case events.StepFinished():
@@ -206,6 +243,21 @@ def event_form(event: events.Event) -> Document:
             )
         case _:
             assert_never(event)
+
+
+def _blocker_form(blocker: events.Blocker) -> Document:
+    return {
+        "pid": blocker.pid,
+        "application": blocker.application,
+        "client": blocker.client,
+        "state": blocker.state,
+        "age_seconds": blocker.age.total_seconds() if blocker.age is not None else None,
+        "query": blocker.query,
+        "relation": blocker.relation,
+        "mode": blocker.mode,
+        "is_autovacuum": blocker.is_autovacuum,
+        "is_wraparound": blocker.is_wraparound,
+    }
 
 
 def _milliseconds(duration: timedelta) -> float:

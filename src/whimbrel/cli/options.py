@@ -28,6 +28,7 @@ _FLAGS = (
     "seeds",
     "history_table",
     "lock_timeout",
+    "lock_budget",
     "statement_timeout",
     "lock",
     "lock_wait",
@@ -43,7 +44,8 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 _RUN_OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--lock-timeout", metavar="TIME", help="How long a statement waits for a table's lock (5s)."),
+    click.option("--lock-timeout", metavar="TIME", help="How long one attempt waits for a table's lock (auto)."),
+    click.option("--lock-budget", metavar="TIME", help="How long to go on trying to get it (10min)."),
     click.option("--statement-timeout", metavar="TIME", help="How long a statement may run (0: no limit)."),
     click.option("--lock", metavar="KIND", help="What the lock belongs to: session or transaction (session)."),
     click.option("--lock-wait", metavar="TIME", help="How long to wait for another run to end (1min)."),

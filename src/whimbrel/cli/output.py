@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from datetime import timedelta
 from functools import cache
 from typing import TextIO
 
@@ -83,17 +82,6 @@ def _complain(text: str) -> None:
     with suppress(OSError):
         sys.stderr.write(text.encode(encoding, "replace").decode(encoding))
         sys.stderr.flush()
-
-
-def show_duration(duration: timedelta) -> str:
-    """Return a duration as a person reads it."""
-    seconds = duration.total_seconds()
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def count(number: int, noun: str) -> str:

@@ -10,14 +10,22 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from whimbrel.cli.output import has_colour, mark, paint, say, show_duration
+from whimbrel.cli.output import has_colour, mark, paint, say
 from whimbrel.cli.tables import file_label
+from whimbrel.durations import show_duration
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.live import Live
     from rich.text import Text
 
     from whimbrel import events
+
+    Lasting = events.LockAwaited | events.StatementRunning | events.BackfillAdvanced
+
+# How often a line says that a statement or a backfill goes on, and a step still waits for a lock, in seconds.
+LINE_INTERVAL = 10.0
+LOCK_INTERVAL = 30.0
 
 
 class Reporter(AbstractContextManager["Reporter"]):
@@ -25,6 +33,8 @@ class Reporter(AbstractContextManager["Reporter"]):
 
     def __init__(self, *, is_quiet: bool) -> None:
         self.is_quiet = is_quiet
+        self._told = 0.0
+        self._told_lock: tuple[float, object] = (0.0, None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -54,6 +64,8 @@ class Reporter(AbstractContextManager["Reporter"]):
                 self.begin(event)
             case events.StepAdvanced():
                 self.advance(event)
+            case events.LockAwaited() | events.StatementRunning() | events.BackfillAdvanced():
+                self.last(event)
             case events.StatementSkipped():
                 self.out(paint(f"  statement {event.number} skipped: {event.reason}", "dim"))
             case events.StepFinished():
@@ -79,6 +91,26 @@ class Reporter(AbstractContextManager["Reporter"]):
     def advance(self, event: events.StepAdvanced) -> None:
         """Show how far a step is."""
 
+    def last(self, event: Lasting) -> None:
+        """Show what takes long, now and then."""
+        from whimbrel import events
+        from whimbrel.cli.progress import telling
+
+        now = time.monotonic()
+        match event:
+            case events.LockAwaited():
+                who = event.step, tuple((each.pid, each.state) for each in event.blockers)
+                if who == self._told_lock[1] and now - self._told_lock[0] < LOCK_INTERVAL:
+                    return
+                self._told_lock = now, who
+            case events.StatementRunning() if not event.blockers and event.passed.total_seconds() < LINE_INTERVAL:
+                return
+            case _ if self._told and now - self._told < LINE_INTERVAL:
+                return
+            case _:
+                self._told = now
+        self.out(telling(event, file_label(event.step) if event.step is not None else "backfill"))
+
     def end(self) -> None:
         """Stop showing the step."""
 
@@ -101,6 +133,8 @@ class TerminalReporter(Reporter):
         self._label = ""
         self._done = self._statements = 0
         self._started = 0.0
+        # What takes long, and when that was told.
+        self._lasting: tuple[Lasting, float] | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -116,8 +150,12 @@ class TerminalReporter(Reporter):
             say(text)
 
     def begin(self, event: events.StepStarted) -> None:
-        self._label = file_label(event.step)
-        self._done, self._statements = 0, event.statements
+        self._begin(file_label(event.step), event.statements)
+
+    def _begin(self, label: str, statements: int) -> None:
+        self._label = label
+        self._done, self._statements = 0, statements
+        self._lasting = None
         self._started = time.monotonic()
         if self._live is None:
             from rich.console import Console
@@ -125,7 +163,7 @@ class TerminalReporter(Reporter):
 
             console = Console(highlight=False, no_color=not has_colour("stdout"))
             self._live = Live(
-                get_renderable=self._line,
+                get_renderable=self._lines,
                 console=console,
                 transient=True,
                 refresh_per_second=8,
@@ -137,26 +175,56 @@ class TerminalReporter(Reporter):
 
     def advance(self, event: events.StepAdvanced) -> None:
         self._done = event.done
+        self._lasting = None
+
+    def last(self, event: Lasting) -> None:
+        if not self._label:
+            # A step that has not begun waits for its lock already; a backfill may have no step.
+            self._begin(file_label(event.step) if event.step is not None else "backfill", 1)
+        self._lasting = event, time.monotonic()
 
     def end(self) -> None:
         self._label = ""
+        self._lasting = None
 
-    def _line(self) -> Text:
+    def _lines(self) -> RenderableType:
+        from rich.console import Group
         from rich.text import Text
+
+        from whimbrel.cli.progress import living
 
         if not self._label:
             return Text()
-        passed = time.monotonic() - self._started
+        now = time.monotonic()
+        passed = now - self._started
+        beside, under = living(self._lasting[0], now - self._lasting[1]) if self._lasting is not None else ("", "")
         frames = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if mark("done") == "✓" else "|/-\\"
         frame = frames[int(passed * 8) % len(frames)]
         of = f"  {self._done:,}/{self._statements:,} statements" if self._statements > 1 else ""
-        return Text(f"{frame} {self._label}{of}  {show_duration(timedelta(seconds=passed))}", style="cyan")
+        first = (
+            f"{frame} {self._label}{of}  {show_duration(timedelta(seconds=passed))}{f'  {beside}' if beside else ''}"
+        )
+        return Group(*(_line(text) for text in (first, f"  {under}" if under else "") if text))
+
+
+def _line(text: str) -> Text:
+    """Return a line that is cut off at the edge of the terminal."""
+    from rich.text import Text
+
+    overflow = "ellipsis" if mark("done") == "✓" else "crop"
+    return Text(_encodable(text.replace("\n", " ")), style="cyan", no_wrap=True, overflow=overflow)
+
+
+def _encodable(text: str) -> str:
+    """Return a text with question marks for what the output's encoding lacks; rich would fail."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _ansi(text: str) -> Text:
     from rich.text import Text
 
-    return Text.from_ansi(text)
+    return Text.from_ansi(_encodable(text))
 
 
 def reporter(*, as_json: bool, is_quiet: bool) -> Reporter:

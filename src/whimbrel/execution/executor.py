@@ -18,6 +18,7 @@ from whimbrel.database import Connection, explain
 from whimbrel.errors import Interrupted, WhimbrelError
 from whimbrel.events import Listener, RunFinished, ServerNotice, StepFailed, Warned
 from whimbrel.execution.guard import Guard, Obstacle, SessionGuard, Stopped
+from whimbrel.execution.opening import Session
 from whimbrel.execution.task import Action, Task
 from whimbrel.migration import outline
 from whimbrel.plan import Plan, Step
@@ -50,7 +51,7 @@ def prepare(plan: Plan, config: Config, action: Action, run: str) -> tuple[Task,
     )
 
 
-def execute(connection: Connection, tasks: Sequence[Task], emit: Listener, guard: Guard) -> Result:
+def execute(session: Session, tasks: Sequence[Task], emit: Listener, guard: Guard) -> Result:
     """Run the tasks in order, up to the first that fails; the caller calls `conclude` at the end.
 
     `guard` is the session lock that the caller holds, or how each transaction takes the lock for itself; then all tasks
@@ -59,9 +60,11 @@ def execute(connection: Connection, tasks: Sequence[Task], emit: Listener, guard
     A transactional migration is committed together with its history row or not at all. Errors are the result's `error`.
     After an Interrupted, or a lost connection, the connection may be closed.
     """
-    # A run with nothing to do needs neither.
-    from whimbrel.execution import autocommit, transaction
+    # A run with nothing to do needs none of them.
+    from whimbrel.execution import attempts, autocommit
+    from whimbrel.execution.claims import find_claims
 
+    connection = session.connection
     finished: list[Step] = []
     since = time.monotonic()
 
@@ -71,13 +74,18 @@ def execute(connection: Connection, tasks: Sequence[Task], emit: Listener, guard
         since = time.monotonic()
 
     failure: tuple[Task | None, WhimbrelError] | None = None
-    for batch in _batches(tasks):
+    batches: list[list[attempts.Claimed]] = []
+    try:
+        batches = attempts.batches(tasks, find_claims(connection, tasks))
+    except (WhimbrelError, psycopg.Error, KeyboardInterrupt) as caught:
+        failure = _current(tasks, finished), _told(caught)
+    for batch in batches:
         try:
-            if batch[0].outline.is_transactional:
-                failure = transaction.run(connection, batch, emit, finish, guard)
+            if batch[0][0].outline.is_transactional:
+                failure = attempts.run(session, batch, emit, finish, guard)
             else:
                 assert isinstance(guard, SessionGuard)
-                failure = autocommit.run(connection, batch[0], emit, finish, guard)
+                failure = autocommit.run(connection, batch[0][0], emit, finish, guard, session.reconnect)
         except Stopped as stopped:
             remaining = tuple(task.step for task in tasks[len(finished) :])
             return Result(tuple(finished), remaining=remaining, obstacle=stopped.obstacle)
@@ -131,17 +139,6 @@ def notices(connection: Connection, config: Config, emit: Listener) -> Generator
         yield
     finally:
         connection.remove_notice_handler(tell)
-
-
-def _batches(tasks: Sequence[Task]) -> list[list[Task]]:
-    """Put transactional tasks that follow each other together; an autocommit task stands alone."""
-    batches: list[list[Task]] = []
-    for task in tasks:
-        if batches and task.outline.is_transactional and batches[-1][-1].outline.is_transactional:
-            batches[-1].append(task)
-        else:
-            batches.append([task])
-    return batches
 
 
 def _log_failure(connection: Connection, task: Task, error: WhimbrelError, passed: timedelta, emit: Listener) -> None:

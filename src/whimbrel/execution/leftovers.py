@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg import sql
 
@@ -13,35 +14,51 @@ from whimbrel.database import Connection
 from whimbrel.errors import LockNotObtained
 from whimbrel.events import Listener, Warned
 from whimbrel.statements.concurrent import Concurrent, Operation
+from whimbrel.statements.shape import find_shape
 
 
 class Index(NamedTuple):
-    """An index in the catalog."""
+    """An index in the catalog; `label` is its name with its schema, quoted where SQL wants that."""
 
     oid: int
     schema: str
     name: str
+    label: str
+
+
+# The columns of an Index.
+_INDEX = "c.oid, n.nspname, c.relname, pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
+
+
+def _index(row: Sequence[Any]) -> Index:
+    oid, schema, name, label = row[:4]
+    return Index(int(oid), str(schema), str(name), str(label))
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait for others, and who is told."""
+    """How long to wait for others, in seconds, who is told, and what is called while a statement runs.
+
+    `on_idle` is that of a Pipeline.
+    """
 
     seconds: float
     emit: Listener
+    on_idle: Callable[[], None] | None = None
 
 
-def find_index(connection: Connection, table: str, index: str) -> bool | None:
-    """Return whether a table's index is valid, None where there is none of that name."""
+def find_index(connection: Connection, table: str, index: str) -> tuple[Index, bool] | None:
+    """Return a table's index, and whether it is valid; None where there is none of that name."""
     row = connection.execute(
-        """
-        SELECT i.indisvalid FROM pg_catalog.pg_index AS i
+        f"""
+        SELECT {_INDEX}, i.indisvalid FROM pg_catalog.pg_index AS i
         JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
         WHERE i.indrelid = pg_catalog.to_regclass(%s) AND c.relname = %s
-        """,
+        """.encode(),  # noqa: S608
         [table, index],
     ).fetchone()
-    return bool(row[0]) if row is not None else None
+    return (_index(row), bool(row[4])) if row is not None else None
 
 
 # The tables that a statement works on.
@@ -79,7 +96,8 @@ def _query(text: str, concurrent: Concurrent) -> tuple[bytes, dict[str, str | No
         "index": concurrent.index,
         "pattern": None if concurrent.operation is Operation.CREATE_INDEX else "_cc(new|old)[0-9]*$",
     }
-    return text.replace("{tables}", _TABLES[concurrent.operation]).encode(), values
+    text = text.replace("{tables}", _TABLES[concurrent.operation]).replace("{index}", _INDEX)
+    return text.encode(), values
 
 
 def find_invalid(connection: Connection, concurrent: Concurrent) -> list[Index]:
@@ -91,7 +109,7 @@ def find_invalid(connection: Connection, concurrent: Concurrent) -> list[Index]:
     rows = connection.execute(
         *_query(
             """
-            SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_index AS i
+            SELECT {index} FROM pg_catalog.pg_index AS i
             JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
             WHERE (i.indrelid IN ({tables}) OR i.indrelid IN (
@@ -103,19 +121,22 @@ def find_invalid(connection: Connection, concurrent: Concurrent) -> list[Index]:
             concurrent,
         )
     ).fetchall()
-    return [Index(int(oid), str(schema), str(name)) for oid, schema, name in rows]
+    return [_index(row) for row in rows]
 
 
-def find_begun(connection: Connection, concurrent: Concurrent, started: sql.Composable) -> list[tuple[Index, bool]]:
+def find_begun(
+    connection: Connection, concurrent: Concurrent, statement: bytes, started: sql.Composable
+) -> list[tuple[Index, bool]]:
     """Return the indexes without a name of their own that came after a statement was journalled as started.
 
-    With each, whether it is valid. `started` is a query for the age of the journal's row, in transactions: the rows of
-    a younger index are of later ones, since the statement was sent behind the commit of its row.
+    Those that the statement cannot have made, by their shape, are left out. With each, whether it is valid. `started`
+    is a query for the age of the journal's row, in transactions: the rows of a younger index are of later ones, since
+    the statement was sent behind the commit of its row.
     """
     rows = connection.execute(
         sql.SQL(
             """
-            SELECT c.oid, n.nspname, c.relname, i.indisvalid FROM pg_catalog.pg_index AS i
+            SELECT {}, i.indisvalid, pg_catalog.pg_get_indexdef(c.oid) FROM pg_catalog.pg_index AS i
             JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid AND c.relkind = 'i'
             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
             -- Made with the index and not changed by what may be done to it, a new name or new statistics.
@@ -124,10 +145,12 @@ def find_begun(connection: Connection, concurrent: Concurrent, started: sql.Comp
               AND pg_catalog.age(a.xmin) < ({})
             ORDER BY n.nspname, c.relname
             """
-        ).format(started),
+        ).format(sql.SQL(_INDEX), started),
         [concurrent.target],
     ).fetchall()
-    return [(Index(int(oid), str(schema), str(name)), bool(is_valid)) for oid, schema, name, is_valid in rows]
+    own = find_shape(statement)
+    alike = [row for row in rows if own is None or find_shape(str(row[5]).encode()) in (own, None)]
+    return [(_index(row), bool(row[4])) for row in alike]
 
 
 def find_abandoned(connection: Connection, concurrent: Concurrent, patience: Patience) -> list[Index]:
@@ -193,13 +216,6 @@ def _find_other(connection: Connection, concurrent: Concurrent) -> LockNotObtain
     )
 
 
-def drop_index(connection: Connection, index: Index) -> None:
-    """Drop an index without standing in anybody's way."""
-    connection.execute("SET lock_timeout = 0")
-    name = sql.Identifier(index.schema, index.name)
-    connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(name))
-
-
 def relation_exists(connection: Connection, name: str) -> bool:
     """Whether a relation is there."""
     row = connection.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", [name]).fetchone()
@@ -211,8 +227,8 @@ def database_exists(connection: Connection, name: str) -> bool:
     return connection.execute("SELECT FROM pg_catalog.pg_database WHERE datname = %s", [name]).fetchone() is not None
 
 
-def finish_detach(connection: Connection, concurrent: Concurrent) -> str | None:
-    """Finish an interrupted DETACH PARTITION CONCURRENTLY; None where it has not begun."""
+def is_detach_pending(connection: Connection, concurrent: Concurrent) -> bool | None:
+    """Whether a DETACH PARTITION CONCURRENTLY was begun and not finished, None where there is no such partition."""
     row = connection.execute(
         """
         SELECT inhdetachpending FROM pg_catalog.pg_inherits
@@ -220,9 +236,15 @@ def finish_detach(connection: Connection, concurrent: Concurrent) -> str | None:
         """,
         [concurrent.target, concurrent.partition],
     ).fetchone()
-    if row is None:
+    return bool(row[0]) if row is not None else None
+
+
+def finish_detach(connection: Connection, concurrent: Concurrent) -> str | None:
+    """Finish an interrupted DETACH PARTITION CONCURRENTLY; None where it has not begun."""
+    is_pending = is_detach_pending(connection, concurrent)
+    if is_pending is None:
         return "the partition is detached"
-    if not row[0]:
+    if not is_pending:
         return None
     # The names come quoted from the parsed statement.
     connection.execute(f"ALTER TABLE {concurrent.target} DETACH PARTITION {concurrent.partition} FINALIZE".encode())

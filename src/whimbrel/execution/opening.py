@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 from whimbrel import database, history
 from whimbrel.config import EMBEDDED, Config
 from whimbrel.database import Connection
+from whimbrel.durations import seconds
 from whimbrel.errors import ConfigError, ConnectionFailed, MissingDatabase, PlanError, StatementFailed
 from whimbrel.events import Listener
 from whimbrel.history import History, Record
@@ -75,7 +76,7 @@ class Session:
         Raises ConfigError behind a pooler that cannot keep it.
         """
         self.look_for_pooler()
-        key, wait = database.lock_key(self.config), database.seconds(self.config.lock_wait)
+        key, wait = database.lock_key(self.config), seconds(self.config.lock_wait)
         if self.locks_transactions:
             return database.hold_transaction_lock(self.connection, key, wait, emit)
         return database.hold_lock(self.connection, key, wait, emit, self.process)

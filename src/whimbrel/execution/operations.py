@@ -156,7 +156,7 @@ def _run(
         started = time.monotonic()
         emit(RunStarted(verb, plan, session.label, session.server_version))
         with notices(session.connection, session.config, emit):
-            result = execute(session.connection, tasks, emit, SessionGuard(session.process))
+            result = execute(session, tasks, emit, SessionGuard(session.process))
         if not isinstance(result.error, ConnectionFailed):
             return conclude(session.connection, tasks, result, started, emit)
     from whimbrel.execution import settlement
@@ -221,7 +221,7 @@ def seed(session: Session, directory: Path, *, emit: Listener = ignore) -> Resul
         result = rounds.run_seeds(session, tasks, emit)
     else:
         with session.hold_lock(emit), notices(session.connection, session.config, emit):
-            result = execute(session.connection, tasks, emit, SessionGuard(session.process))
+            result = execute(session, tasks, emit, SessionGuard(session.process))
     return conclude(session.connection, tasks, result, started, emit)
 
 

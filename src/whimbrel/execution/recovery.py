@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import assert_never
 
 import psycopg
 
-from whimbrel import database
 from whimbrel.database import Connection
+from whimbrel.durations import seconds
 from whimbrel.errors import LockNotObtained, StatementFailed, Unsettled
 from whimbrel.events import Listener, Warned
 from whimbrel.execution import leftovers
+from whimbrel.execution.removal import drop_index
 from whimbrel.execution.task import Task
 from whimbrel.history import journal
 from whimbrel.history.journal import Entry, Place
@@ -40,12 +41,19 @@ def check_unchanged(task: Task, entry: Entry, number: int, statement: Statement,
         )
 
 
-def settle(connection: Connection, task: Task, number: int, statement: Statement, emit: Listener) -> str | None:
+def settle(
+    connection: Connection,
+    task: Task,
+    number: int,
+    statement: Statement,
+    emit: Listener,
+    on_idle: Callable[[], None] | None = None,
+) -> str | None:
     """Decide what became of a statement that was started and not finished.
 
     Returns the reason why it counts as done, or None where it is to be run again: what it left behind is then removed.
     Raises Unsettled, with the evidence, where that cannot be told, and LockNotObtained where somebody else works on the
-    table for longer than one waits for the lock.
+    table for longer than one waits for the lock. `on_idle` is that of a Pipeline, and may raise LockNotObtained.
     """
     concurrent = find_concurrent(statement.sql)
     if concurrent is not None and concurrent.operation is Operation.REPEATABLE:
@@ -54,7 +62,7 @@ def settle(connection: Connection, task: Task, number: int, statement: Statement
     evidence: str | None = _NOTHING
     if concurrent is not None:
         with _positioned(task, statement):
-            reason, evidence = _look(connection, task, number, concurrent, _patience(task, emit))
+            reason, evidence = _look(connection, task, number, statement, concurrent, _patience(task, emit, on_idle))
     if evidence is None:
         return reason
     raise Unsettled(
@@ -68,12 +76,17 @@ def settle(connection: Connection, task: Task, number: int, statement: Statement
 _NOTHING = "It may have been done, wholly or in part; nothing in the catalog tells."
 
 
-def _patience(task: Task, emit: Listener) -> leftovers.Patience:
-    return leftovers.Patience(database.seconds(task.config.lock_wait), emit)
+def _patience(task: Task, emit: Listener, on_idle: Callable[[], None] | None = None) -> leftovers.Patience:
+    return leftovers.Patience(seconds(task.config.lock_wait), emit, on_idle)
 
 
 def _look(
-    connection: Connection, task: Task, number: int, concurrent: Concurrent, patience: leftovers.Patience
+    connection: Connection,
+    task: Task,
+    number: int,
+    statement: Statement,
+    concurrent: Concurrent,
+    patience: leftovers.Patience,
 ) -> tuple[str | None, str | None]:
     """Return why a statement counts as done, None where it is to be run again, and why that cannot be told."""
     reason = evidence = None
@@ -82,7 +95,7 @@ def _look(
             if concurrent.index:
                 reason = _look_for_named(connection, concurrent, patience)
             else:
-                reason, evidence = _look_for_unnamed(connection, task, number, concurrent, patience)
+                reason, evidence = _look_for_unnamed(connection, task, number, statement, concurrent, patience)
         case Operation.DROP_INDEX:
             leftovers.wait_for_others(connection, concurrent, patience)
             reason = None if leftovers.relation_exists(connection, concurrent.target) else "the index is gone"
@@ -104,19 +117,25 @@ def _look(
 
 def _look_for_named(connection: Connection, concurrent: Concurrent, patience: leftovers.Patience) -> str | None:
     left = leftovers.find_abandoned(connection, concurrent, patience)
-    if leftovers.find_index(connection, concurrent.target, concurrent.index):
+    found = leftovers.find_index(connection, concurrent.target, concurrent.index)
+    if found is not None and found[1]:
         return "the index is there and valid"
     for index in left:
-        leftovers.drop_index(connection, index)
+        drop_index(connection, index, patience.on_idle)
     return None
 
 
 def _look_for_unnamed(
-    connection: Connection, task: Task, number: int, concurrent: Concurrent, patience: leftovers.Patience
+    connection: Connection,
+    task: Task,
+    number: int,
+    statement: Statement,
+    concurrent: Concurrent,
+    patience: leftovers.Patience,
 ) -> tuple[str | None, str | None]:
     leftovers.wait_for_others(connection, concurrent, patience)
     place = Place(task.step.version, task.step.direction, number)
-    begun = leftovers.find_begun(connection, concurrent, journal.age_of(task.config, place))
+    begun = leftovers.find_begun(connection, concurrent, statement.sql, journal.age_of(task.config, place))
     invalid = [index for index, is_valid in begun if not is_valid]
     # Beside an invalid one a valid one is somebody else's.
     left = invalid or [index for index, _ in begun]
@@ -126,7 +145,7 @@ def _look_for_unnamed(
     if left and not invalid:
         return f"index {left[0].name} is there and valid", None
     for index in invalid:
-        leftovers.drop_index(connection, index)
+        drop_index(connection, index, patience.on_idle)
     return None, None
 
 
@@ -134,15 +153,14 @@ def _drop_copies(connection: Connection, concurrent: Concurrent, patience: lefto
     """Drop what a REINDEX left; of a TOAST table only where this role may, since nothing but space depends on it."""
     for index in leftovers.find_abandoned(connection, concurrent, patience):
         try:
-            leftovers.drop_index(connection, index)
+            drop_index(connection, index, patience.on_idle)
         except psycopg.errors.InsufficientPrivilege:
             if index.schema != "pg_toast":
                 raise
-            name = f"{index.schema}.{index.name}"
             patience.emit(
                 Warned(
                     f"an interrupted REINDEX left an invalid index, which this role may not drop; it takes space until"
-                    f" a superuser does: DROP INDEX CONCURRENTLY {name};"
+                    f" a superuser does: DROP INDEX CONCURRENTLY {index.label};"
                 )
             )
 
@@ -155,11 +173,11 @@ def find_passed_over(connection: Connection, task: Task, statement: Statement) -
     concurrent = find_concurrent(statement.sql)
     if concurrent is None or concurrent.operation is not Operation.CREATE_INDEX or not concurrent.index:
         return None
-    is_valid = leftovers.find_index(connection, concurrent.target, concurrent.index)
-    if is_valid:
+    found = leftovers.find_index(connection, concurrent.target, concurrent.index)
+    if found is not None and found[1]:
         return None
     index = concurrent.index
-    if is_valid is None:
+    if found is None:
         return StatementFailed(
             f'index "{index}" was not built: the name belongs to something else',
             detail=f"IF NOT EXISTS looks at the name only, and table {concurrent.target} has no such index.",
@@ -169,7 +187,7 @@ def find_passed_over(connection: Connection, task: Task, statement: Statement) -
     return StatementFailed(
         f'index "{index}" is invalid',
         detail="A build of it was interrupted earlier, and IF NOT EXISTS passes over what that left.",
-        hint=f"Drop it and run the command again: DROP INDEX CONCURRENTLY {index};",
+        hint=f"Drop it and run the command again: DROP INDEX CONCURRENTLY {found[0].label};",
         position=task.step.script.position(statement),
     )
 

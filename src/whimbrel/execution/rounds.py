@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from whimbrel import database, history
+from whimbrel.durations import seconds
 from whimbrel.errors import ConfigError, ConnectionFailed, LockNotObtained, WhimbrelError
 from whimbrel.events import Event, Listener, RunStarted, StepFailed, StepStarted, Warned
 from whimbrel.execution import settlement
@@ -53,7 +54,7 @@ def run(session: Session, source: Source, work: Work, tasks: Sequence[Task], emi
         try:
             tasks = _plan_round(session, source, work, guard, told, result.remaining if done else None)
             with notices(session.connection, session.config, emit):
-                result = execute(session.connection, tasks, told.emit, guard)
+                result = execute(session, tasks, told.emit, guard)
             done += tasks[: len(result.finished)]
             tasks = tasks[len(result.finished) :]
             if result.obstacle is None:
@@ -104,7 +105,7 @@ def run_seeds(session: Session, tasks: Sequence[Task], emit: Listener) -> Result
     done: tuple[Step, ...] = ()
     while True:
         with notices(session.connection, session.config, emit):
-            result = execute(session.connection, tasks[len(done) :], emit, guard)
+            result = execute(session, tasks[len(done) :], emit, guard)
         if result.finished:
             waiting.begin_anew()
         done += result.finished
@@ -141,7 +142,7 @@ def _ensure_history(session: Session, emit: Listener) -> None:
 
 def _waiting(session: Session, emit: Listener) -> database.Waiting:
     config = session.config
-    return database.Waiting(session.connection, database.lock_key(config), database.seconds(config.lock_wait), emit)
+    return database.Waiting(session.connection, database.lock_key(config), seconds(config.lock_wait), emit)
 
 
 def _plan(session: Session, work: Work, states: list[State], remaining: tuple[Step, ...] | None) -> Plan:

@@ -47,7 +47,7 @@ def migrate(
     call goes on from there.
     """
     source = _source(migrations)
-    with _session(database, settings) as session:
+    with session_on(database, settings) as session:
         result = operations.up(session, source, to=to, emit=on_event)
     if result.error is not None:
         raise result.error
@@ -61,7 +61,7 @@ def read_status(migrations: Migrations, database: Database, **settings: str) -> 
     `applied` None.
     """
     source = _source(migrations)
-    with _session(database, settings) as session:
+    with session_on(database, settings) as session:
         return operations.read_states(session, source)
 
 
@@ -72,7 +72,8 @@ def _source(migrations: Migrations) -> Source:
 
 
 @contextmanager
-def _session(target: Database, settings: dict[str, str]) -> Generator[Session]:
+def session_on(target: Database, settings: dict[str, str]) -> Generator[Session]:
+    """Open a session on what a caller names; of a connection that was given everything is as before at the end."""
     if isinstance(target, str):
         # Nothing of the surroundings but what libpq reads by itself: a library does as it is told.
         with open_session(config_from({**settings, "database": target})) as session:

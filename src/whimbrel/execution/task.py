@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from whimbrel import history
+from whimbrel import database, history
 from whimbrel.config import Config
 from whimbrel.errors import LockNotObtained, StatementFailed, WhimbrelError
 from whimbrel.history import Record
@@ -55,11 +55,11 @@ class Task:
         return self.step.name if self.action is Action.SEED else f"{self.step.version}_{self.step.name}"
 
     def settings(self) -> dict[str, str]:
-        """Return the settings that hold for this step alone."""
+        """Return the settings that hold for this step alone, but for the lock timeouts of its attempts."""
         annotations = self.outline.annotations
         return {
             "application_name": f"whimbrel: {self.label}"[:63],
-            "lock_timeout": annotations.lock_timeout or self.config.lock_timeout,
+            "lock_timeout": database.session_timeout(annotations.lock_timeout or self.config.lock_timeout),
             "statement_timeout": annotations.statement_timeout or self.config.statement_timeout,
         }
 

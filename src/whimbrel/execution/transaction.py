@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from enum import Enum
 from typing import TypeAlias
@@ -17,8 +17,10 @@ from whimbrel.errors import WhimbrelError
 from whimbrel.events import Listener, StepAdvanced, StepFinished, StepStarted
 from whimbrel.execution.guard import REFUSED, Guard, Obstacle, SessionGuard, Stopped, TransactionGuard
 from whimbrel.execution.restoration import FLUSH, KEPT, leave, restore
+from whimbrel.execution.retry import LADDER, Attempt
 from whimbrel.execution.task import Task
-from whimbrel.pipeline import UNKNOWN_PREPARED, Pipeline
+from whimbrel.execution.watch import Watch
+from whimbrel.pipeline import SIGNAL_INTERVAL, UNKNOWN_PREPARED, Pipeline
 from whimbrel.plan import Step
 from whimbrel.statements import Kind, Statement
 
@@ -39,6 +41,8 @@ class _Part(Enum):
 
 
 _Tag: TypeAlias = tuple[Task, _Part, Statement | None]
+# A task with how it asks for its locks.
+Tried: TypeAlias = tuple[Task, Attempt]
 
 
 class _Progress:
@@ -81,19 +85,26 @@ class _Progress:
 
 
 def run(
-    connection: Connection, tasks: Sequence[Task], emit: Listener, on_finished: Callable[[Step], None], guard: Guard
+    connection: Connection,
+    tasks: Sequence[Tried],
+    emit: Listener,
+    on_finished: Callable[[Step], None],
+    guard: Guard,
+    watch: Watch | None = None,
 ) -> tuple[Task, WhimbrelError] | None:
     """Run transactional tasks in one pipeline; return the one that failed, if any.
 
     `on_finished` is called for a step when its COMMIT is confirmed. The tasks before the one that failed are committed,
     it is rolled back, and nothing behind it has run. Raises Stopped where a TransactionGuard lets one not begin.
+    `watch` looks on while nothing arrives.
     """
     # Behind a pooler of transactions the session, with what was prepared in it, is somebody else's next.
     is_repeating = isinstance(guard, SessionGuard) and len(tasks) > 1
     try:
-        return _run(connection, tasks, emit, on_finished, guard, is_repeating=is_repeating)
+        return _run(connection, tasks, emit, on_finished, guard, watch, is_repeating=is_repeating)
     except _Deallocated as gone:
-        return _run(connection, tasks[tasks.index(gone.task) :], emit, on_finished, guard)
+        place = next(place for place, (task, _) in enumerate(tasks) if task is gone.task)
+        return _run(connection, tasks[place:], emit, on_finished, guard, watch)
 
 
 class _Deallocated(Exception):
@@ -116,30 +127,33 @@ def rehearse(
     try:
         # A file that records itself needs the table.
         history.ensure_history(connection, tasks[0].config)
-        return _run(connection, tasks, emit, on_finished, None)
+        tried = [(task, Attempt(LADDER[-1])) for task in tasks]
+        return _run(connection, tried, emit, on_finished, None)
     finally:
         database.roll_back(connection)
 
 
 def _run(
     connection: Connection,
-    tasks: Sequence[Task],
+    tasks: Sequence[Tried],
     emit: Listener,
     on_finished: Callable[[Step], None],
     guard: Guard | None,
+    watch: Watch | None = None,
     *,
     is_repeating: bool = False,
 ) -> tuple[Task, WhimbrelError] | None:
     progress = _Progress(emit, on_finished, is_repeating=is_repeating)
     try:
-        with Pipeline[_Tag](connection, progress.take) as pipeline:
-            for task in tasks:
-                _send(pipeline, task, connection.info.server_version, guard, progress)
+        look, interval = (watch.look, watch.interval) if watch is not None else (None, SIGNAL_INTERVAL)
+        with Pipeline[_Tag](connection, progress.take, look, interval) as pipeline:
+            for tried in tasks:
+                _send(pipeline, tried, connection.info.server_version, guard, progress)
                 if pipeline.failure is not None:
                     break
                 pipeline.flush()
             for statement in FLUSH if progress.kept is not None else ():
-                pipeline.send((tasks[-1], _Part.SETTING, None), statement)
+                pipeline.send((tasks[-1][0], _Part.SETTING, None), statement)
             failure = pipeline.finish()
     finally:
         if isinstance(guard, TransactionGuard):
@@ -158,22 +172,25 @@ def _run(
     return task, task.error(diagnostic, statement)
 
 
-def _begin(pipeline: Pipeline[_Tag], task: Task, version: int, guard: Guard | None, progress: _Progress) -> None:
+def _begin(pipeline: Pipeline[_Tag], tried: Tried, version: int, guard: Guard | None, progress: _Progress) -> None:
+    task, attempt = tried
+    own = task.settings() | {"lock_timeout": milliseconds(attempt.timeout)}
     if not isinstance(guard, TransactionGuard):
         pipeline.send((task, _Part.BEGIN, None), b"SELECT" if guard is None else b"BEGIN")
         # Or its result, which says that the step has begun, would come with those of the whole step.
         pipeline.request_flush()
         process = guard.process if guard is not None else None
-        pinned = task.settings()
-        statement = database.settings_statement(pinned, local=True, process=process)
+        statement = database.settings_statement(own, local=True, process=process)
         _send_own(pipeline, (task, _Part.LOCK, None), *statement, is_repeating=progress.is_repeating)
+        for sql in displacement(attempt):
+            pipeline.send((task, _Part.SETTING, None), sql)
         return
     pipeline.send((task, _Part.SETTING, None), database.BEGIN)
     lock, check = guard.lock(task.config), guard.check(task.config)
     pipeline.send((task, _Part.LOCK, None), lock.sql, lock.parameters)
     if progress.kept is None:
         pipeline.send((task, _Part.KEPT, None), KEPT)
-    pinned = database.settings(task.config, version) | task.settings()
+    pinned = database.settings(task.config, version) | own
     pipeline.send((task, _Part.SETTING, None), *database.settings_statement(pinned, local=True))
     pipeline.send((task, _Part.CHECK, None), check.sql, check.parameters)
     if progress.kept is None:
@@ -182,11 +199,33 @@ def _begin(pipeline: Pipeline[_Tag], task: Task, version: int, guard: Guard | No
         pipeline.finish()
     else:
         pipeline.request_flush()
+    for sql in displacement(attempt):
+        pipeline.send((task, _Part.SETTING, None), sql)
 
 
-def _send(pipeline: Pipeline[_Tag], task: Task, version: int, guard: Guard | None, progress: _Progress) -> None:
+def displacement(attempt: Attempt) -> Iterator[bytes]:
+    """Yield the statements that take the tables from autovacuum, to be sent first in the transaction.
+
+    The server cancels it for whoever has waited for deadlock_timeout (ProcSleep in the source, 13 to 18). No reader and
+    no writer queues behind this lock; behind a strong one that waited so long everybody would.
+    """
+    for table in attempt.displaced:
+        yield f"SET LOCAL lock_timeout = {milliseconds(attempt.displacing)}".encode()
+        # The name comes quoted from the catalog.
+        yield f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE".encode()
+    if attempt.displaced:
+        yield f"SET LOCAL lock_timeout = {milliseconds(attempt.timeout)}".encode()
+
+
+def milliseconds(duration: float) -> str:
+    """Return a duration in seconds as the value of a setting."""
+    return str(round(duration * 1000))
+
+
+def _send(pipeline: Pipeline[_Tag], tried: Tried, version: int, guard: Guard | None, progress: _Progress) -> None:
+    task = tried[0]
     before, after = task.records()
-    _begin(pipeline, task, version, guard, progress)
+    _begin(pipeline, tried, version, guard, progress)
     rehearsed = guard is None
     for record in before if not rehearsed else ():
         pipeline.send((task, _Part.SETTING, None), record.sql, record.parameters)

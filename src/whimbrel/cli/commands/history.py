@@ -20,6 +20,7 @@ def command(invocation: Invocation, limit: int) -> None:
       whimbrel history
       whimbrel history -n 5 --json
     """
+    from whimbrel.durations import show_duration
     from whimbrel.execution.opening import open_session
     from whimbrel.history import read_log
 
@@ -37,7 +38,7 @@ def command(invocation: Invocation, limit: int) -> None:
         sign = output.paint(output.mark("done"), "green")
         if attempt.outcome != "succeeded":
             sign = output.paint(output.mark("failed"), "red")
-        duration = output.show_duration(attempt.finished_at - attempt.started_at)
+        duration = show_duration(attempt.finished_at - attempt.started_at)
         name = f"{attempt.version}" + (f" {attempt.name}" if attempt.name else "")
         who = f"{attempt.role}@{attempt.host}" if attempt.host else attempt.role
         say = f"{sign} {attempt.started_at:%Y-%m-%d %H:%M:%S} UTC  {attempt.action:<8}  {name}  ({duration}, {who})"
