@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +20,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from whimbrel.cli import group
+from whimbrel.cli.documents import event_form
 from whimbrel.config import config_from
 from whimbrel.database import lock_key
+from whimbrel.events import BackfillAdvanced
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "docs" / "reference" / "json"
@@ -191,6 +194,16 @@ def broken(project: Project) -> None:
     )
 
 
+def filling(project: Project) -> None:
+    applied(project)
+    project.write("fill.sql", "UPDATE notes SET body = '' WHERE body IS NULL;\n")
+
+
+def filled(project: Project) -> None:
+    filling(project)
+    project.prepare("backfill", "fill.sql")
+
+
 def by_hand(project: Project) -> None:
     """Give every oddity that status knows."""
     project.write("migrations/000004_extra.up.sql", INTERRUPTED)
@@ -257,6 +270,8 @@ CASES = [
     Case(["repair"], ["repair"], modified),
     Case(["resolve", "3", "--done"], ["resolved"], interrupted),
     Case(["resolve", "1", "--done"], ["error"], applied, 2),
+    Case(["backfill", "fill.sql"], ["backfill_advanced", "backfill_advanced", "backfilled"], filling),
+    Case(["backfill", "--status"], ["backfills"], filled),
     Case(["seed"], ["run_started", *STEP, "run_finished"], applied),
     Case(["up", "--nope"], ["error"], code=2),
     Case(["up", "--to", "9"], ["error"], code=2),
@@ -296,6 +311,43 @@ def test_a_run_that_waits_says_for_whom(project: Project) -> None:
     assert (done.code, done.kinds) == (5, ["lock_held", "error"])
     held = done.one("lock_held")
     assert (held["pid"], held["application"]) == (pid, "the other one")
+
+
+def test_a_step_that_waits_for_a_table_says_for_whom(project: Project) -> None:
+    applied_partly(project)
+    with psycopg.connect(project.dsn, application_name="the other one") as holder:
+        holder.execute("SELECT FROM notes")
+        done = project.run("up", "--lock-budget", "1s")
+        pid = holder.info.backend_pid
+    assert done.code == 5
+    awaited = [document for document in done.documents if document["whimbrel"] == "lock_awaited"]
+    assert awaited
+    assert [(each["pid"], each["application"], each["state"]) for each in awaited[-1]["blockers"]] == [
+        (pid, "the other one", "idle in transaction")
+    ]
+
+
+def test_a_statement_that_takes_long_says_for_whom_it_waits(project: Project) -> None:
+    applied(project)
+    project.write("migrations/000003_slow.up.sql", "CREATE INDEX CONCURRENTLY slow ON notes (body);\n")
+    with psycopg.connect(project.dsn, application_name="the other one") as holder:
+        holder.execute("INSERT INTO notes VALUES (7, 'secret')")
+        done = project.run("up", "--lock-budget", "1s")
+        pid = holder.info.backend_pid
+    assert done.code == 5
+    running = [document for document in done.documents if document["whimbrel"] == "statement_running"]
+    assert running[0]["phase"] == "waiting for writers before build"
+    assert running[0]["sql"] == "CREATE INDEX CONCURRENTLY slow ON notes (body)"
+    assert [(each["pid"], each["query"]) for each in running[0]["blockers"]] == [
+        (pid, "INSERT INTO notes VALUES (7, '…')")
+    ]
+
+
+def test_a_backfill_tells_what_its_schema_says() -> None:
+    event = BackfillAdvanced(None, "notes", 10, 30, 9, 10, 1234.56789, timedelta(seconds=2), "a standby lags")
+    document = event_form(event)
+    assert check(document) == "backfill_advanced"
+    assert (document["rate"], document["remaining_ms"]) == (1234.568, 2000)
 
 
 def test_an_error_has_its_place_and_its_sqlstate(project: Project) -> None:
@@ -393,6 +445,7 @@ def test_a_schema_is_closed_and_says_its_kind_and_version(kind: str) -> None:
 
 def test_every_kind_of_document_is_seen_in_these_tests() -> None:
     elsewhere = {"cluster", "cluster_stopped", "cluster_log", "lock_held"}
+    elsewhere |= {"lock_awaited", "statement_running", "backfill_advanced"}
     assert {kind for case in CASES for kind in case.kinds} | elsewhere == set(validators())
 
 

@@ -44,7 +44,7 @@ BASE = "CREATE TABLE a (n int); INSERT INTO a VALUES (0), (1);"
 
 def test_of_two_that_may_be_the_leftover_neither_is_dropped(project: Project) -> None:
     """The statement gives no name; both are shown."""
-    journalled(project, BASE, "CREATE INDEX CONCURRENTLY ON a (n)")
+    journalled(project, BASE, "CREATE INDEX CONCURRENTLY ON a ((3 / n))")
     fail_build(project, "CREATE INDEX CONCURRENTLY ON a ((1 / n))")
     fail_build(project, "CREATE INDEX CONCURRENTLY ON a ((2 / n))")
 
@@ -60,13 +60,33 @@ def test_of_two_that_may_be_the_leftover_neither_is_dropped(project: Project) ->
 
 def test_an_invalid_index_with_a_name_of_somebodys_own_is_left_alone(project: Project) -> None:
     """A statement without a name cannot have left it."""
-    journalled(project, BASE, "CREATE INDEX CONCURRENTLY ON a (n)")
+    journalled(project, BASE, "CREATE INDEX CONCURRENTLY ON a ((n + 1))")
     fail_build(project, "CREATE INDEX CONCURRENTLY by_hand ON a ((1 / n))")
     fail_build(project, "CREATE INDEX CONCURRENTLY ON a ((1 / n))")
 
     assert project.up().error is None
 
-    assert indexes(project) == [("a_n_idx", True), ("by_hand", False)]
+    assert indexes(project) == [("a_expr_idx", True), ("by_hand", False)]
+
+
+def test_an_index_that_the_statement_cannot_have_made_is_left_alone(project: Project) -> None:
+    """Neither is it dropped, nor does a valid one count as built."""
+    journalled(
+        project,
+        "CREATE TABLE a (n int, m int); INSERT INTO a VALUES (0, 1), (1, 1)",
+        "CREATE INDEX CONCURRENTLY ON a (n)",
+    )
+    fail_build(project, "CREATE INDEX CONCURRENTLY ON a ((1 / n))")
+    for definition in ("(m)", "(n, m)", "(n) INCLUDE (m)", "USING hash (n)", "(n) WHERE m > 1"):
+        project.connection.execute(f"CREATE INDEX ON a {definition}".encode())
+    project.connection.execute("CREATE UNIQUE INDEX ON a (n)")
+    before = indexes(project)
+
+    assert project.up().error is None
+
+    built = [index for index in indexes(project) if index not in before]
+    assert built == [("a_n_idx3", True)]
+    assert len(before) == 7
 
 
 def test_an_invalid_index_of_that_name_on_another_table_is_left_alone(project: Project) -> None:

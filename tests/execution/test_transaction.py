@@ -124,7 +124,7 @@ def test_one_migrations_settings_do_not_reach_the_next(project: Project) -> None
     project.up()
 
     row = project.connection.execute("SELECT * FROM settings").fetchone()
-    assert row == ("public", "5s", "UTC", True, "0", "whimbrel: 2_b")
+    assert row == ("public", "50ms", "UTC", True, "0", "whimbrel: 2_b")
 
 
 @pytest.mark.parametrize("change", ["SET ROLE", "SET SESSION AUTHORIZATION", "SET LOCAL ROLE"])
@@ -287,7 +287,7 @@ def test_the_annotations_of_a_file_hold_for_that_file(project: Project) -> None:
     project.up()
 
     assert project.connection.execute("SELECT l, s FROM a").fetchone() == ("123ms", "45s")
-    assert project.value("SELECT l FROM b") == "5s"
+    assert project.value("SELECT l FROM b") == "50ms"
 
 
 SHAPES = ["SELECT {n};", "CREATE TABLE t{n} ();", "INSERT INTO log VALUES ({n});", "DO $$ BEGIN PERFORM {n}; END $$;"]
@@ -358,7 +358,7 @@ def test_the_session_is_pinned_also_in_a_databases_first_run(project: Project) -
 
     assert project.up().error is None
 
-    assert project.connection.execute("SELECT * FROM public.a").fetchone() == ("UTC", "5s")
+    assert project.connection.execute("SELECT * FROM public.a").fetchone() == ("UTC", "50ms")
 
 
 def test_nothing_is_sent_behind_a_commit_that_failed_not_even_a_copy(project: Project) -> None:

@@ -21,7 +21,8 @@ def converge(project: Project, connection: Connection, case: Case) -> None:
     """Let the next run end what was interrupted, and look at what it left."""
     eventually(lambda: sessions(connection) == 0)
     assert applied(connection) == [1]
-    assert project.run("status", "--check").code == 4
+    # 3 where the run could still remove what the statement had left.
+    assert project.run("status", "--check").code in (3, 4)
     if value(connection, "SELECT to_regclass('brake') IS NOT NULL"):
         connection.execute("DELETE FROM brake")
     project.succeed("up")
