@@ -88,7 +88,7 @@ class _Runs:
             tried = [(chunk[0][0], ladder.begin())]
         session, telling = self._session, self._telling
         # Who is in the way of a lock that the text does not tell can be seen only during the attempt.
-        is_brief = ladder is not None and not chunk[0][1].locks
+        is_brief = ladder is not None and ladder.is_blind
         with Watch(session.reconnect, self._guard.process, chunk[0][0].step, telling.emit) as watch:
             watch.begin(is_brief=is_brief)
             telling.watch, telling.is_brief = watch, is_brief

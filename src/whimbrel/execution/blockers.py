@@ -90,14 +90,16 @@ _BLOCKING = sql.SQL(
 _HOLDERS = sql.SQL(
     """
     WITH RECURSIVE {wanted}
-    SELECT coalesce(l.pid, 0), {session}, w.oid::pg_catalog.regclass::text, l.mode, l.virtualtransaction
+    SELECT coalesce(a.pid, l.pid, 0), {session}, w.oid::pg_catalog.regclass::text, l.mode, l.virtualtransaction
     FROM wanted AS w
     JOIN pg_catalog.pg_locks AS l
         ON l.locktype = 'relation' AND l.granted AND l.relation = w.oid
         AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
         AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
         AND w.mode || ' ' || l.mode = ANY (%(conflicts)s)
-    LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+    LEFT JOIN pg_catalog.pg_stat_activity AS worker ON worker.pid = l.pid
+    -- The workers of a parallel query are its session's.
+    LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = coalesce(worker.leader_pid, l.pid)
     LEFT JOIN pg_catalog.pg_locks AS t
         ON l.pid IS NULL AND t.pid IS NULL AND t.locktype = 'transactionid' AND t.granted
         AND t.virtualtransaction = l.virtualtransaction
@@ -144,7 +146,8 @@ def find_lockable(connection: Connection, tables: Iterable[str]) -> tuple[str, .
         JOIN pg_catalog.pg_class AS k ON k.oid = pg_catalog.to_regclass(n)
         WHERE k.relkind = 'r' AND pg_catalog.has_table_privilege(k.oid, 'UPDATE, DELETE, TRUNCATE')
         """,
-        [list(tables)],
+        # That schema is closed to ordinary roles, and what is in it cannot be locked by itself.
+        [[table for table in tables if not table.startswith("pg_toast.")]],
     ).fetchall()
     return tuple(str(row[0]) for row in rows)
 

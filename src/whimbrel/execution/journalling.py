@@ -98,7 +98,7 @@ class Journalling:
             if failure is None or failure[1].sqlstate not in RETRIED:
                 return failure
             ladder.fail(self._error(failure), self.watch.blockers)
-            self.watch.begin(statement.sql, is_brief=not ladder.is_foreseen)
+            self.watch.begin(statement.sql, is_brief=ladder.is_blind)
 
     def _try_with_journal(
         self, place: Place, statement: Statement, checksum: str, attempt: Attempt
@@ -107,7 +107,7 @@ class Journalling:
         with Pipeline[_Tag](self.connection, _ignore_result, self.watch.look, self.watch.interval) as pipeline:
             pipeline.send(None, b"BEGIN")
             pipeline.send(self.guard, *database.settings_statement(own, process=self.guard.process))
-            for sql in displacement(attempt):
+            for sql in displacement(attempt, own["statement_timeout"]):
                 pipeline.send(None, sql)
             if statement.kind is Kind.COPY_IN:
                 pipeline.copy_in(statement, statement.sql, self.task.step.script.copy_data(statement))

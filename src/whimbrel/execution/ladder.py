@@ -8,19 +8,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from whimbrel.database import Connection
-from whimbrel.durations import seconds, show_duration
-from whimbrel.errors import LockNotObtained, WhimbrelError
+from whimbrel.durations import seconds
+from whimbrel.errors import WhimbrelError
 from whimbrel.events import Blocker, Listener, LockAwaited
-from whimbrel.execution.blockers import (
-    Holder,
-    advise,
-    deadlock_timeout,
-    find_holders,
-    find_lockable,
-    tell_blockers,
-)
+from whimbrel.execution.blockers import Holder, deadlock_timeout, find_holders, find_lockable
 from whimbrel.execution.claims import Claims
 from whimbrel.execution.retry import PAUSE, Attempt, Patience, choose_timeouts, pause_after
+from whimbrel.execution.surrender import Surrender
 from whimbrel.execution.task import Task
 
 # How often it is looked whether those in the way are gone, in seconds.
@@ -28,7 +22,8 @@ _LOOK = 0.1
 _SLOWEST_LOOK = 1.0
 # How often it is told that nothing has changed.
 _TELL = 5.0
-_VACUUM_PROGRESS = "SELECT * FROM pg_stat_progress_vacuum WHERE pid ="
+# An attempt that was over sooner counts as one of so many seconds.
+_SHORTEST = 0.05
 # What displacing an autovacuum takes beyond deadlock_timeout, after which the server cancels it.
 _DISPLACING = 0.5
 
@@ -65,11 +60,15 @@ class Ladder:
         self._displacing = frozenset[int]()
         # Tables with an autovacuum that were waited for, and not known from the text.
         self._found: dict[str, None] = {}
+        self._known: Sequence[Blocker] = ()
 
     @property
-    def is_foreseen(self) -> bool:
-        """Whether the text tells which locks the step takes, so that it is known who stands in the way."""
-        return bool(self._claims.locks)
+    def is_blind(self) -> bool:
+        """Whether those in the way are not known by looking who has the tables that the text tells.
+
+        They can then be seen only during an attempt.
+        """
+        return not self._claims.locks or (self._made > 0 and not self._displacing and not self._seen)
 
     def count(self, begun: float) -> None:
         """Take note of an attempt that was made without asking, as one of a batch; `begun` is by time.monotonic()."""
@@ -80,53 +79,65 @@ class Ladder:
         """Wait, without queueing, for those who have the tables for longer than an attempt; return the attempt."""
         since = time.monotonic()
         pause = _LOOK
+        limit = self._rung
         while True:
-            timeout = self._patience.timeout(self._rung)
             holders = self._look()
             self._refuse_wraparound(_distinct(holders))
+            rung = self._free_rung(holders, limit)
+            if rung is not None:
+                break
+            timeout = self._patience.timeout(limit)
             old = [holder for holder in holders if self._is_old(holder, timeout)]
-            if not timeout or not self._patience.budget:
-                break
             if not old:
-                if any(self._is_unknown(holder, timeout) for holder in holders):
-                    # Those of its age that are still there at the next look are as old.
-                    time.sleep(timeout)
-                    continue
-                break
+                # Those of hidden age that are still there at the next look are as old.
+                time.sleep(timeout)
+                continue
             if self._left() <= 0:
-                raise self._give_up(_distinct(old))
+                raise self._surrender(_distinct(old)).after(self._made, self._passed())
             self._tell(None, pause, _distinct(old))
             time.sleep(min(pause * random.uniform(0.5, 1.5), max(self._left(), 0.01)))  # noqa: S311
             pause = min(pause * 1.5, _SLOWEST_LOOK)
             if time.monotonic() - since > timeout * PAUSE:
                 # Among many short transactions there is always one that is older than a short timeout.
-                self._rung += 1
+                limit += 1
                 since = time.monotonic()
+        self._rung = rung
         self._begun = time.monotonic()
         self._made += 1
-        return self._attempt(timeout, holders)
+        return self._attempt(self._patience.timeout(rung), holders)
+
+    def _free_rung(self, holders: Sequence[Holder], limit: int) -> int | None:
+        """Return the first rung, up to a limit, whose attempt would meet nobody who is likely to outlast it."""
+        for rung in range(self._rung, limit + 1):
+            timeout = self._patience.timeout(rung)
+            if not timeout or not self._patience.budget:
+                return rung
+            if not any(self._is_old(holder, timeout) or self._is_unknown(holder, timeout) for holder in holders):
+                return rung
+        return None
 
     def fail(self, error: WhimbrelError, seen: Sequence[Blocker] = ()) -> None:
         """Take note of an attempt that ended with `error`, and keep away for a while.
 
         `seen` are those for whom it was seen to wait.
         """
-        lasted = time.monotonic() - self._begun
+        lasted = max(time.monotonic() - self._begun, _SHORTEST)
         self._error = error
-        timeout = self._patience.timeout(self._rung)
         holders = self._look()
-        blockers = _distinct(holders) or list(seen)
-        self._refuse_wraparound(blockers)
+        self._known = _distinct(holders) or list(seen) or self._known
+        self._refuse_wraparound(self._known)
         self._found.update({each.relation: None for each in seen if each.is_autovacuum and each.relation})
-        still = frozenset(each.pid for each in blockers if each.is_autovacuum) & self._displacing
+        still = [each for each in self._known if each.is_autovacuum and each.pid in self._displacing]
         if still:
-            raise self._stop_for_vacuum([each for each in blockers if each.pid in still])
-        pause = pause_after(max(lasted, timeout), random.random())  # noqa: S311
-        if self._left() < max(lasted, timeout) * PAUSE:
-            raise self._give_up(blockers)
+            raise self._surrender(still).before_vacuum()
+        if self._left() < lasted * PAUSE:
+            passed = self._passed() if self._patience.budget else self._patience.timeout(self._rung)
+            raise self._surrender(self._known).after(self._made, passed)
+        pause = pause_after(lasted, random.random())  # noqa: S311
+        timeout = self._patience.timeout(self._rung)
         self._rung += 1
         self._told = (0.0, frozenset())
-        self._tell(timeout, pause, blockers)
+        self._tell(timeout, pause, _distinct(holders) or list(seen))
         time.sleep(min(pause, self._left()))
 
     def _look(self) -> list[Holder]:
@@ -161,10 +172,13 @@ class Ladder:
         # What this role may not lock by itself it can only queue for.
         return Attempt(timeout if len(tables) == len(wanted) else max(timeout, displacing), tables, displacing)
 
-    def _left(self) -> float:
+    def _passed(self) -> float:
         if self._started is None:
             self._started = time.monotonic()
-        return self._patience.budget - (time.monotonic() - self._started)
+        return time.monotonic() - self._started
+
+    def _left(self) -> float:
+        return self._patience.budget - self._passed()
 
     def _tell(self, timeout: float | None, pause: float, blockers: Sequence[Blocker]) -> None:
         now = time.monotonic()
@@ -180,51 +194,15 @@ class Ladder:
     def _refuse_wraparound(self, blockers: Sequence[Blocker]) -> None:
         vacuums = [each for each in blockers if each.is_wraparound]
         if vacuums:
-            raise self._stop_for_vacuum(vacuums)
+            raise self._surrender(vacuums).before_vacuum()
 
-    def _stop_for_vacuum(self, vacuums: Sequence[Blocker]) -> LockNotObtained:
-        is_sure = any(each.is_wraparound for each in vacuums)
-        table = vacuums[0].relation
-        what = "is vacuumed to prevent transaction ID wraparound" if is_sure else "is vacuumed and not let go"
-        return self._error_of(
-            f"table {table} {what}",
-            vacuums,
-            "Let it finish and run the command again: the server cancels such a vacuum for nobody."
-            f"\n      How far it is: {_VACUUM_PROGRESS} {vacuums[0].pid};",
-        )
-
-    def _give_up(self, blockers: Sequence[Blocker]) -> LockNotObtained:
-        where = f" on {' and '.join(self._tables())}" if self._tables() else ""
-        limit = self._patience.budget or self._patience.timeout(self._rung)
-        within = f" within {show_duration(timedelta(seconds=limit))}" if limit else ""
-        if self._made and self._patience.budget:
-            within += f", in {self._made} attempt{'' if self._made == 1 else 's'}"
-        return self._error_of(f"lock{where} not obtained{within}", blockers, advise(blockers))
-
-    def _tables(self) -> list[str]:
-        return list(dict.fromkeys(lock.relation.replace('"', "") for lock in self._claims.locks))[:3]
-
-    def _error_of(self, message: str, blockers: Sequence[Blocker], hint: str) -> LockNotObtained:
-        script = self._task.step.script
-        position = self._error.position if self._error is not None else None
-        if position is None and self._claims.statement is not None:
-            position = script.position(self._claims.statement)
-        kept = "The migration was rolled back; everything is as it was."
-        if not self._task.outline.is_transactional:
-            kept = "The statements before this one are done and journalled; the next run goes on with this one."
-        return LockNotObtained(
-            message if position is not None else f"{script.path}: {message}",
-            sqlstate=self._error.sqlstate if self._error is not None else "55P03",
-            detail=tell_blockers(blockers) + kept,
-            hint=hint,
-            position=position,
-            context=self._error.context if self._error is not None else None,
-        )
+    def _surrender(self, blockers: Sequence[Blocker]) -> Surrender:
+        return Surrender(self._task, self._claims, self._error, blockers)
 
 
 def _distinct(holders: Sequence[Holder]) -> list[Blocker]:
     """Return the sessions, each with the lock that comes first."""
-    found: dict[tuple[int, str], Blocker] = {}
+    found: dict[int | str, Blocker] = {}
     for holder in holders:
-        found.setdefault((holder.blocker.pid, holder.transaction), holder.blocker)
+        found.setdefault(holder.blocker.pid or holder.transaction, holder.blocker)
     return list(found.values())

@@ -182,7 +182,7 @@ def _begin(pipeline: Pipeline[_Tag], tried: Tried, version: int, guard: Guard | 
         process = guard.process if guard is not None else None
         statement = database.settings_statement(own, local=True, process=process)
         _send_own(pipeline, (task, _Part.LOCK, None), *statement, is_repeating=progress.is_repeating)
-        for sql in displacement(attempt):
+        for sql in displacement(attempt, own["statement_timeout"]):
             pipeline.send((task, _Part.SETTING, None), sql)
         return
     pipeline.send((task, _Part.SETTING, None), database.BEGIN)
@@ -199,22 +199,27 @@ def _begin(pipeline: Pipeline[_Tag], tried: Tried, version: int, guard: Guard | 
         pipeline.finish()
     else:
         pipeline.request_flush()
-    for sql in displacement(attempt):
+    for sql in displacement(attempt, own["statement_timeout"]):
         pipeline.send((task, _Part.SETTING, None), sql)
 
 
-def displacement(attempt: Attempt) -> Iterator[bytes]:
+def displacement(attempt: Attempt, statement_timeout: str) -> Iterator[bytes]:
     """Yield the statements that take the tables from autovacuum, to be sent first in the transaction.
 
     The server cancels it for whoever has waited for deadlock_timeout (ProcSleep in the source, 13 to 18). No reader and
-    no writer queues behind this lock; behind a strong one that waited so long everybody would.
+    no writer queues behind this lock; behind a strong one that waited so long everybody would. The timeouts are then
+    those of the attempt.
     """
+    if not attempt.displaced:
+        return
+    yield f"SET LOCAL lock_timeout = {milliseconds(attempt.displacing)}".encode()
+    # It is for the file's statements, and this is none.
+    yield b"SET LOCAL statement_timeout = 0"
     for table in attempt.displaced:
-        yield f"SET LOCAL lock_timeout = {milliseconds(attempt.displacing)}".encode()
         # The name comes quoted from the catalog.
         yield f"LOCK TABLE ONLY {table} IN SHARE UPDATE EXCLUSIVE MODE".encode()
-    if attempt.displaced:
-        yield f"SET LOCAL lock_timeout = {milliseconds(attempt.timeout)}".encode()
+    yield f"SET LOCAL lock_timeout = {milliseconds(attempt.timeout)}".encode()
+    yield f"SET LOCAL statement_timeout = '{statement_timeout}'".encode()
 
 
 def milliseconds(duration: float) -> str:
