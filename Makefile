@@ -149,6 +149,10 @@ bench-peers: .venv/.setup ## Install the other tools that bench measures, or som
 	$(MAKE) bench-peers
 	@mkdir -p $(@D) && touch $@
 
+.PHONY: nonstop
+nonstop: .venv/.setup ## Change a table under traffic, with psql and with whimbrel; choose with N='--only add-index'
+	$(BIN)/python -m benchmarks.nonstop $(N)
+
 .PHONY: faults
 faults: setup-dev ## Interrupt runs at every point and see whether the next one converges; choose with F='--scenario index'
 	$(BIN)/python -m tests.faults $(F)

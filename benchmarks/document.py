@@ -22,15 +22,19 @@ END = "<!-- end of the figures -->"
 
 def rewrite(results: dict[str, Any], file: Path = DOCUMENT) -> int:
     """Put the figures of results between the two marks of the document."""
-    text = file.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError(f"{file} lacks the marks {BEGIN} and {END}")
-    figures = "\n".join([*_plots(file.parent), *figures_of(results)])
-    file.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}", encoding="utf-8", newline="\n")
+    put_between(file, BEGIN, END, "\n".join([*_plots(file.parent), *figures_of(results)]))
     print(f"Written into {file}.")
     return 0
+
+
+def put_between(file: Path, begin: str, end: str, content: str) -> None:
+    """Put the content between two marks of a file. Raises ValueError if the file lacks them."""
+    text = file.read_text(encoding="utf-8")
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{file} lacks the marks {begin} and {end}")
+    file.write_text(f"{before}{begin}\n\n{content}\n\n{end}{after}", encoding="utf-8", newline="\n")
 
 
 def _plots(folder: Path) -> list[str]:

@@ -14,8 +14,11 @@ MATPLOTLIB = Python("fonttools", ("matplotlib==3.11.2",))
 _ROOT = Path(__file__).parents[1]
 
 
-def draw(files: Sequence[Path], folder: Path | None = None) -> int:
-    """Draw the plots of results and return the exit code; installs matplotlib beside the peers if it is nowhere."""
+def draw(files: Sequence[Path], folder: Path | None = None, module: str = "benchmarks.plots") -> int:
+    """Have a module draw the plots of results, and return its exit code.
+
+    Installs matplotlib beside the peers if it is nowhere.
+    """
     python = sys.executable
     if importlib.util.find_spec("matplotlib") is None:
         python = str(MATPLOTLIB.FOLDER / "bin" / "python")
@@ -27,4 +30,4 @@ def draw(files: Sequence[Path], folder: Path | None = None) -> int:
                 return 1
     target = folder or _ROOT / "docs" / "images"
     words = [str(target.resolve()), *(str(file.resolve()) for file in files)]
-    return subprocess.run([python, "-m", "benchmarks.plots", *words], cwd=_ROOT, check=False).returncode
+    return subprocess.run([python, "-m", module, *words], cwd=_ROOT, check=False).returncode

@@ -22,20 +22,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 # Okabe and Ito's palette: told apart by the colour-blind, and against a white as well as a dark page.
-_COLOURS = {"whimbrel": "#d55e00", "floor": "#009e73", "python": "#009e73", "psql": "#0072b2", "peer": "#8c8c8c"}
+COLOURS = {"whimbrel": "#d55e00", "floor": "#009e73", "python": "#009e73", "psql": "#0072b2", "peer": "#8c8c8c"}
 _MEANINGS = {"whimbrel": "whimbrel", "floor": "the least that it takes", "psql": "psql", "peer": "other tools"}
 # In the middle between white and the dark pages of code hosts.
-_TEXT = "#7a828c"
-_STYLE = {
+TEXT = "#7a828c"
+STYLE = {
     "svg.hashsalt": "whimbrel",
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,
-    "text.color": _TEXT,
-    "axes.labelcolor": _TEXT,
-    "axes.edgecolor": _TEXT,
-    "xtick.color": _TEXT,
-    "ytick.color": _TEXT,
+    "text.color": TEXT,
+    "axes.labelcolor": TEXT,
+    "axes.edgecolor": TEXT,
+    "xtick.color": TEXT,
+    "ytick.color": TEXT,
 }
 # In inches: a bar with its gap, what stands above and beside a panel, and below all.
 _BAR, _TITLE, _LEFT, _RIGHT, _LEGEND, _WIDTH = 0.24, 0.42, 1.75, 1.75, 0.4, 7.2
@@ -90,7 +90,7 @@ def main() -> None:
 
 def draw(panels: Sequence[Panel], file: Path) -> None:
     """Draw panels one above the other. The same panels give the same bytes."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         height = sum(_TITLE + len(panel.bars) * _BAR for panel in panels) + _LEGEND
         figure = Figure(figsize=(_WIDTH, height))
         FigureCanvasSVG(figure)
@@ -109,7 +109,7 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
     values = [bar.value for bar in panel.bars]
     is_logarithmic = max(values) > _SPAN * min(values)
     axis.set_title(panel.title + (" (logarithmic)" if is_logarithmic else ""), fontsize=10, loc="left")
-    axis.barh(range(len(values)), values, color=[_COLOURS[bar.role] for bar in panel.bars], height=0.72)
+    axis.barh(range(len(values)), values, color=[COLOURS[bar.role] for bar in panel.bars], height=0.72)
     axis.set_ylim(len(values) - 0.5, -0.5)
     if is_logarithmic:
         axis.set_xscale("log")
@@ -129,7 +129,7 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
 def _draw_legend(figure: Any, panels: Sequence[Panel]) -> None:
     present = {bar.role for panel in panels for bar in panel.bars}
     roles = [role for role in _MEANINGS if role in present]
-    patches = [Patch(color=_COLOURS[role]) for role in roles]
+    patches = [Patch(color=COLOURS[role]) for role in roles]
     words = [_MEANINGS[role] for role in roles]
     figure.legend(patches, words, loc="lower left", ncols=len(roles), frameon=False, fontsize=8)
 

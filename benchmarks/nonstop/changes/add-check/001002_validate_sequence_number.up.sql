@@ -1,0 +1,1 @@
+ALTER TABLE messages.messages VALIDATE CONSTRAINT messages_sequence_number_check;

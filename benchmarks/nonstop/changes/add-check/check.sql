@@ -1,0 +1,3 @@
+SELECT convalidated
+FROM pg_constraint
+WHERE conname = 'messages_sequence_number_check';

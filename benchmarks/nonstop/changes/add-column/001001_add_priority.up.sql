@@ -1,0 +1,1 @@
+ALTER TABLE messages.messages ADD COLUMN priority smallint NOT NULL DEFAULT 0;

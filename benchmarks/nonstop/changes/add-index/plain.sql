@@ -1,0 +1,1 @@
+CREATE INDEX messages_device_id_idx ON messages.messages (device_id, created_at);

@@ -1,0 +1,1 @@
+ALTER TABLE messages.messages ALTER COLUMN client SET NOT NULL;

@@ -1,0 +1,1 @@
+ALTER TABLE messages.messages VALIDATE CONSTRAINT messages_created_at_bounds;

@@ -1,0 +1,4 @@
+-- whimbrel: backfill = messages.messages by id batch = auto
+UPDATE messages.messages
+SET content_length = char_length(content)
+WHERE content_length IS NULL AND content IS NOT NULL;

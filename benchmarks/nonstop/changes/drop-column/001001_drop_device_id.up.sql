@@ -1,0 +1,1 @@
+ALTER TABLE messages.messages DROP COLUMN device_id;

@@ -1,0 +1,3 @@
+SELECT count(*) = 0
+FROM pg_attribute
+WHERE attrelid = 'messages.messages'::regclass AND attname = 'device_id';

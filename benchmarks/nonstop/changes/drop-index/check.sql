@@ -1,0 +1,1 @@
+SELECT to_regclass('messages.messages_search_idx') IS NULL;

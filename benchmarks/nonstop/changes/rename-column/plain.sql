@@ -1,0 +1,1 @@
+ALTER TABLE messages.messages RENAME COLUMN client TO client_name;

@@ -1,0 +1,1 @@
+ALTER TABLE messages.messages ALTER COLUMN client TYPE varchar(64);
