@@ -191,6 +191,7 @@ def event_form(event: events.Event) -> Document:
             return document(
                 "lock_awaited",
                 step=event.step.version,
+                name=event.step.name,
                 direction=event.step.direction.value,
                 attempt=event.attempt,
                 timeout_ms=_milliseconds(event.timeout) if event.timeout is not None else None,
@@ -202,6 +203,7 @@ def event_form(event: events.Event) -> Document:
             return document(
                 "statement_running",
                 step=event.step.version,
+                name=event.step.name,
                 direction=event.step.direction.value,
                 sql=event.sql,
                 passed_ms=_milliseconds(event.passed),
