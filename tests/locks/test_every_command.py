@@ -149,6 +149,18 @@ def test_a_plain_statement_in_an_autocommit_file(
     assert log(connection) == [(1, "up", "succeeded", None)]
 
 
+def test_a_block_outside_a_transaction_that_leaves_nothing_when_it_fails_is_tried_again(
+    project: Project, connection: Connection, dsn: str, busy: str
+) -> None:
+    project.migration(1, f"-- whimbrel: transaction = off\n{hide(UP)}")
+    with holding(dsn, "SELECT FROM busy") as holder, watching(project, "up") as run:
+        run.next("lock_awaited")
+        holder.end()
+        ended = run.finish()
+    assert (ended.code, ended.err) == (0, "")
+    assert columns(connection, busy) == ["id", "more"]
+
+
 def test_an_autocommit_file_is_given_up_and_goes_on_where_it_stopped(
     project: Project, connection: Connection, dsn: str, busy: str
 ) -> None:

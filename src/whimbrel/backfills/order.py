@@ -17,7 +17,8 @@ from whimbrel.backfills.cursor import Origin, Progress
 from whimbrel.backfills.keyset import find_keyset
 from whimbrel.backfills.total import estimate_rows
 from whimbrel.backfills.transaction import Terms
-from whimbrel.backfills.walk import Work, walk
+from whimbrel.backfills.walk import walk
+from whimbrel.backfills.work import Work
 from whimbrel.config import Config
 from whimbrel.errors import ConfigError, SourceError
 from whimbrel.statements.batch import BatchError, read_batch

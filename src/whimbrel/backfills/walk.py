@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TypeVar
 
 from psycopg.pq.abc import PGresult
 
-from whimbrel import database
-from whimbrel.backfills import cursor, sights, transaction
+from whimbrel.backfills import cursor, refusals, sights, transaction
 from whimbrel.backfills.cursor import Progress
-from whimbrel.backfills.keyset import EXACT, Keyset
+from whimbrel.backfills.keyset import EXACT
 from whimbrel.backfills.pace import first_pace, rest_after
 from whimbrel.backfills.pauses import LOOK_INTERVAL, Patience
 from whimbrel.backfills.telling import Teller
 from whimbrel.backfills.transaction import Message, Part, Refused, Terms
-from whimbrel.durations import show_duration
-from whimbrel.errors import LockNotObtained, StatementFailed, Unsettled, WhimbrelError
+from whimbrel.backfills.work import Work
 from whimbrel.events import Warned
-from whimbrel.statements.batch import Batch
 
 # How long others have the rows to themselves after a batch that was in the way, in seconds.
 _PAUSE = (0.5, 1.5)
 # From this walk on it is said that it goes on and on.
 _MANY_WALKS = 4
-_LEFT = re.compile(r'"whimbrel left (.*)"', re.DOTALL)
 _WAITERS = (
     b"SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks WHERE NOT granted AND locktype = 'transactionid'"
     b" AND transactionid = pg_catalog.pg_current_xact_id_if_assigned()::xid"
@@ -37,19 +31,6 @@ _WAITERS = (
 
 _T = TypeVar("_T")
 _Otherwise = TypeVar("_Otherwise")
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is to be done: the statement, by which keys, and how large a batch is (None: by the time it takes).
-
-    `max_lag` is how far a standby may lag behind, in seconds, 0 for any.
-    """
-
-    batch: Batch
-    keyset: Keyset
-    size: int | None
-    max_lag: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +78,9 @@ class _Walk:
                 pass
             if not is_left:
                 break
-            self._check_progress()
+            if self._progress.walk > 1 and self._progress.walk_changed == 0:
+                # What the first walk has left may have come in behind its cursor; before a later one it was there.
+                raise refusals.changes_nothing(self._work.batch, self._progress)
             while not self._try(self._begin_again, False):
                 pass
         while not self._try(self._finish, False):
@@ -192,18 +175,6 @@ class _Walk:
         transaction.run(self._terms, [(Part.RESULT, proof, ())], take, {"statement_timeout": "0"})
         return found[0]
 
-    def _check_progress(self) -> None:
-        """Raise StatementFailed where another walk would change nothing either.
-
-        Rows that the first walk has left may have come in behind its cursor. Before a later one they were there.
-        """
-        if self._progress.walk > 1 and self._progress.walk_changed == 0:
-            raise StatementFailed(
-                f"the {self._work.batch.verb} finds rows of {self._progress.table} and does not change them",
-                detail=f"Walk {self._progress.walk} through the table changed none. {self._done()}",
-                hint="A trigger or a rule may keep it from changing them; look at them with its WHERE clause.",
-            )
-
     def _begin_again(self) -> bool:
         terms, before = self._terms, self._progress
         after = replace(before, cursor=None, walk=before.walk + 1, walked=0, walk_changed=0)
@@ -238,43 +209,17 @@ class _Walk:
     def _recover(self, refused: Refused) -> None:
         """Wait a moment behind what was in somebody's way. Raises what is no reason to try again."""
         if not refused.is_passing:
-            raise self._final(refused)
+            raise refusals.final(self._terms, self._work, self._progress, refused)
         now = time.monotonic()
         self._stuck = self._stuck if self._stuck is not None else now - refused.passed
         holder = sights.find_holder(self._terms.connection, self._work.keyset.relation)
         self._pace = self._pace.after_failure()
         if self._terms.budget and now - self._stuck >= self._terms.budget:
-            raise LockNotObtained(
-                f"backfill of {self._progress.table} got no further for"
-                f" {show_duration(timedelta(seconds=now - self._stuck))}: {refused.diagnostic.message}",
-                detail=f"{f'In the way may be {holder}. ' if holder else ''}{self._done()}",
-                hint="Run the same command again: it goes on at the cursor. To wait longer: --lock-budget 1h",
-                sqlstate=refused.diagnostic.sqlstate,
-            )
+            raise refusals.gets_no_further(self._progress, refused, holder, now - self._stuck)
         is_slow = refused.diagnostic.sqlstate == transaction.CANCELLED
         waits = "the last batch took too long" if is_slow else f"waiting for rows that {holder or 'somebody'} has"
         self._tell(waits, is_always=True)
         time.sleep(random.uniform(*_PAUSE))  # noqa: S311
-
-    def _final(self, refused: Refused) -> WhimbrelError:
-        part, diagnostic = refused.part, refused.diagnostic
-        if part is Part.SETTING and diagnostic.sqlstate == transaction.DIVISION_BY_ZERO:
-            return database.swapped(self._terms.process)
-        if part is Part.CURSOR and diagnostic.sqlstate == transaction.DIVISION_BY_ZERO:
-            return Unsettled(
-                f"another run has moved the backfill of {self._progress.table} on",
-                detail="The batch under way was rolled back.",
-                hint="Let it end. See: whimbrel backfill --status",
-            )
-        left = _LEFT.search(diagnostic.message)
-        if part is Part.CHECK and diagnostic.sqlstate == transaction.INVALID_TEXT and left is not None:
-            key = ", ".join(self._work.keyset.columns)
-            return StatementFailed(
-                f"the UPDATE leaves rows that its own WHERE clause finds, such as ({key}) = ({left[1]})",
-                detail=f"It would never be done with them; the batch was rolled back. {self._done()}",
-                hint="Let its WHERE clause find only what it can do, such as: WHERE new IS NULL AND old IS NOT NULL",
-            )
-        return self._terms.error(diagnostic, part is Part.STATEMENT)
 
     def _make_way(self) -> None:
         """Wait while there is a reason to."""
@@ -288,10 +233,6 @@ class _Walk:
 
     def _tell(self, pause: str | None = None, *, is_always: bool = False) -> None:
         self._teller.tell(self._progress, self._pace.batch, pause, is_always=is_always)
-
-    def _done(self) -> str:
-        progress = self._progress
-        return f"{progress.walked:,} of about {progress.rows:,} rows are walked, {progress.changed:,} changed."
 
 
 def _check(work: Work, *, is_first: bool) -> bytes | None:

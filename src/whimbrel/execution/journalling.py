@@ -21,7 +21,7 @@ from whimbrel.execution.claims import claim
 from whimbrel.execution.guard import REFUSED, SessionGuard
 from whimbrel.execution.ladder import Ladder
 from whimbrel.execution.restoration import restore
-from whimbrel.execution.retry import RETRIED, Attempt
+from whimbrel.execution.retry import LOCK_NOT_AVAILABLE, RETRIED, Attempt
 from whimbrel.execution.task import Task
 from whimbrel.execution.transaction import displacement, milliseconds
 from whimbrel.execution.watch import Watch
@@ -124,7 +124,7 @@ class Journalling:
         return failure
 
     def _run_alone(self, place: Place, statement: Statement, checksum: str) -> WhimbrelError | None:
-        if recovery.waits_without_blocking(statement) or _MAY_COMMIT.match(statement.sql):
+        if not recovery.is_undone_by_error(statement, LOCK_NOT_AVAILABLE):
             return self._try_alone(place, statement, checksum, None)
         ladder = self._ladder(statement)
         while True:
