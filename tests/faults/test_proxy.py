@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
+from tests.acceptance.programs import eventually
 from tests.faults.bench import socket_folder
 from tests.faults.messages import Message, Splitter
 from tests.faults.proxy import Blow, Point, Proxy
@@ -54,6 +55,8 @@ def test_everything_passes_where_nothing_strikes(folder: Path, dsn: str, table: 
     """And every message is counted."""
     with Proxy(folder, dsn) as proxy:
         assert insert(proxy.dsn) == list(range(QUERIES))
+        # The client says goodbye and does not wait for an answer.
+        eventually(lambda: proxy.seen.frontend[-1].kind == "X")
 
     assert [message.kind for message in proxy.seen.frontend] == ["startup", *("Q" * QUERIES), "X"]
     assert [message.text for message in proxy.seen.frontend[1:3]] == [
