@@ -15,52 +15,28 @@ from whimbrel.events import Blocker
 from whimbrel.execution.reach import WANTED, parameters
 from whimbrel.statements.locks import TableLock
 
+# From the weakest to the strongest, as in pg_locks.
+_LOCKS = (
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+)
 # Which of the others' locks a lock conflicts with (PostgreSQL 18 documentation, 13.3.1 Table-Level Locks).
 CONFLICTS = {
-    "AccessShareLock": ("AccessExclusiveLock",),
-    "RowShareLock": ("ExclusiveLock", "AccessExclusiveLock"),
-    "RowExclusiveLock": ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"),
-    "ShareUpdateExclusiveLock": (
-        "ShareUpdateExclusiveLock",
-        "ShareLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    ),
-    "ShareLock": (
-        "RowExclusiveLock",
-        "ShareUpdateExclusiveLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    ),
-    "ShareRowExclusiveLock": (
-        "RowExclusiveLock",
-        "ShareUpdateExclusiveLock",
-        "ShareLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    ),
-    "ExclusiveLock": (
-        "RowShareLock",
-        "RowExclusiveLock",
-        "ShareUpdateExclusiveLock",
-        "ShareLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    ),
-    "AccessExclusiveLock": (
-        "AccessShareLock",
-        "RowShareLock",
-        "RowExclusiveLock",
-        "ShareUpdateExclusiveLock",
-        "ShareLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    ),
+    "AccessShareLock": _LOCKS[7:],
+    "RowShareLock": _LOCKS[6:],
+    "RowExclusiveLock": _LOCKS[4:],
+    "ShareUpdateExclusiveLock": _LOCKS[3:],
+    # The only one that tolerates its like and not all that are weaker.
+    "ShareLock": tuple(lock for lock in _LOCKS[2:] if lock != "ShareLock"),
+    "ShareRowExclusiveLock": _LOCKS[2:],
+    "ExclusiveLock": _LOCKS[1:],
+    "AccessExclusiveLock": _LOCKS,
 }
 
 _SESSION = sql.SQL(
