@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from whimbrel.annotations import MAX_BATCH
@@ -22,6 +22,7 @@ def paces(draw: st.DrawFn) -> Pace:
 
 
 @given(paces(), ROWS, SECONDS, st.booleans())
+@example(pace=Pace(), rows=1000, seconds=2.2250738585072014e-308, waited=False)
 def test_a_batch_keeps_its_bounds_and_at_most_doubles(pace: Pace, rows: int, seconds: float, waited: bool) -> None:
     after = pace.after(rows, seconds, is_in_the_way=waited)
     assert 1 <= after.batch <= after.most

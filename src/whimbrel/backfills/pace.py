@@ -61,7 +61,7 @@ class Pace:
             # The last batch of a walk tells nothing about larger ones.
             batch = self.batch
         else:
-            batch = min(2 * self.batch, int(aim / cost) if cost > 0 else 2 * self.batch)
+            batch = int(min(2 * self.batch, aim / cost)) if cost > 0 else 2 * self.batch
         calm = 0 if is_in_the_way else self.calm + 1
         return replace(self, batch=self._bounded(batch), cost=cost, calm=calm)
 
