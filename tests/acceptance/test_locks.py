@@ -104,6 +104,31 @@ def test_an_annotation_gives_a_file_its_own_lock_timeout(
         assert (done.code, "not obtained within 100 ms" in done.err) == (5, True)
 
 
+def test_a_rehearsal_makes_one_brief_attempt(project: Project, connection: Connection, other: Connection) -> None:
+    connection.execute("CREATE TABLE busy (id int)")
+    project.migration(1, "ALTER TABLE busy ADD COLUMN more int;\n")
+    with other.transaction():
+        other.execute("SELECT FROM busy")
+        done = project.run("up", "--rehearse")
+    assert (done.code, "canceling statement due to lock timeout" in done.err) == (5, True)
+
+
+def test_a_rehearsal_waits_for_as_long_as_it_is_told(
+    project: Project, connection: Connection, other: Connection
+) -> None:
+    connection.execute("CREATE TABLE busy (id int)")
+    project.migration(1, "ALTER TABLE busy ADD COLUMN more int;\n")
+    with other.transaction():
+        other.execute("SELECT FROM busy")
+        process = project.start("up", "--rehearse", "--lock-timeout", "300s")
+        waits = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '^ALTER'"
+            " AND clock_timestamp() - query_start > interval '1.5 s'"
+        )
+        eventually(lambda: connection.execute(waits).fetchone() == (1,))
+    assert finish(process).code == 0
+
+
 def test_a_statement_that_takes_too_long_is_cancelled(project: Project, connection: Connection) -> None:
     project.migration(1, "CREATE TABLE t1 (id int);\nSELECT pg_sleep(60);\n")
     assert project.fail(1, "up", "--statement-timeout", "200ms") == (

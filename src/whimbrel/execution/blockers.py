@@ -14,29 +14,19 @@ from whimbrel.durations import show_duration
 from whimbrel.events import Blocker
 from whimbrel.execution.reach import WANTED, parameters
 from whimbrel.statements.locks import TableLock
+from whimbrel.statements.tablelock import MODES
 
-# From the weakest to the strongest, as in pg_locks.
-_LOCKS = (
-    "AccessShareLock",
-    "RowShareLock",
-    "RowExclusiveLock",
-    "ShareUpdateExclusiveLock",
-    "ShareLock",
-    "ShareRowExclusiveLock",
-    "ExclusiveLock",
-    "AccessExclusiveLock",
-)
 # Which of the others' locks a lock conflicts with (PostgreSQL 18 documentation, 13.3.1 Table-Level Locks).
 CONFLICTS = {
-    "AccessShareLock": _LOCKS[7:],
-    "RowShareLock": _LOCKS[6:],
-    "RowExclusiveLock": _LOCKS[4:],
-    "ShareUpdateExclusiveLock": _LOCKS[3:],
+    "AccessShareLock": MODES[7:],
+    "RowShareLock": MODES[6:],
+    "RowExclusiveLock": MODES[4:],
+    "ShareUpdateExclusiveLock": MODES[3:],
     # The only one that tolerates its like and not all that are weaker.
-    "ShareLock": tuple(lock for lock in _LOCKS[2:] if lock != "ShareLock"),
-    "ShareRowExclusiveLock": _LOCKS[2:],
-    "ExclusiveLock": _LOCKS[1:],
-    "AccessExclusiveLock": _LOCKS,
+    "ShareLock": tuple(mode for mode in MODES[2:] if mode != "ShareLock"),
+    "ShareRowExclusiveLock": MODES[2:],
+    "ExclusiveLock": MODES[1:],
+    "AccessExclusiveLock": MODES,
 }
 
 _SESSION = sql.SQL(

@@ -11,13 +11,13 @@ from enum import Enum
 from whimbrel import database, history
 from whimbrel.config import Config
 from whimbrel.errors import LockNotObtained, StatementFailed, WhimbrelError
+from whimbrel.execution.retry import LOCK_NOT_AVAILABLE
 from whimbrel.history import Record
 from whimbrel.migration import Direction, Outline, body
 from whimbrel.pipeline import Diagnostic
 from whimbrel.plan import Step
 from whimbrel.statements import Statement
 
-_LOCK_NOT_AVAILABLE = "55P03"
 _EXTENSION = re.compile(r'extension "([^"]+)" is not available|could not open extension control file')
 
 
@@ -89,7 +89,7 @@ class Task:
         message = diagnostic.message
         if statement is None:
             message = f"{script.path}: {message}"
-        if diagnostic.sqlstate == _LOCK_NOT_AVAILABLE:
+        if diagnostic.sqlstate == LOCK_NOT_AVAILABLE:
             return LockNotObtained(
                 message,
                 sqlstate=diagnostic.sqlstate,

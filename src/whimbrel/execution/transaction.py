@@ -13,6 +13,7 @@ from psycopg.pq.abc import PGresult
 
 from whimbrel import database, history
 from whimbrel.database import Connection
+from whimbrel.durations import seconds
 from whimbrel.errors import WhimbrelError
 from whimbrel.events import Listener, StepAdvanced, StepFinished, StepStarted
 from whimbrel.execution.guard import REFUSED, Guard, Obstacle, SessionGuard, Stopped, TransactionGuard
@@ -107,6 +108,12 @@ def run(
         return _run(connection, tasks[place:], emit, on_finished, guard, watch)
 
 
+def _only_timeout(task: Task) -> float:
+    """Return how long a rehearsal waits for a lock: what is locked stays so to its end, and nothing is tried again."""
+    configured = task.outline.annotations.lock_timeout or task.config.lock_timeout
+    return LADDER[-1] if configured == "auto" else seconds(configured)
+
+
 class _Deallocated(Exception):
     """A migration deallocated what was prepared for the next; it is rolled back, and nothing behind it has run."""
 
@@ -127,7 +134,7 @@ def rehearse(
     try:
         # A file that records itself needs the table.
         history.ensure_history(connection, tasks[0].config)
-        tried = [(task, Attempt(LADDER[-1])) for task in tasks]
+        tried = [(task, Attempt(_only_timeout(task))) for task in tasks]
         return _run(connection, tried, emit, on_finished, None)
     finally:
         database.roll_back(connection)
